@@ -1,0 +1,144 @@
+"""Binary cross-entropy: one yes-or-no question per element."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lastlayer import kernels
+from lastlayer.errors import ShapeError
+from lastlayer.functional import _checks, _reduction
+from lastlayer.functional._reduction import Reduction
+
+
+def binary_cross_entropy_with_logits(
+    input: Float[Tensor, "*shape"],
+    target: Float[Tensor, "*shape"],
+    weight: Float[Tensor, "..."] | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    pos_weight: Float[Tensor, "..."] | None = None,
+    *,
+    focal_gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+    backend: str = "auto",
+) -> Float[Tensor, "..."]:
+    r"""Surprise at yes-or-no answers, in nats, from logits: −y log σ(z) − (1 − y) log(1 − σ(z)).
+
+    Takes logits, not probabilities: the sigmoid is part of it. Accurate in both tails; an infinite logit gives the
+    limit of the formula (0 where it is right, inf where it is wrong).
+
+    Args:
+        input: Logits of any shape.
+        target: Probabilities of "yes" in [0, 1], in the shape of `input`.
+        weight: Factor per element, broadcast to `input`; "mean" still divides by the number of elements.
+        size_average: Deprecated in PyTorch; use `reduction`.
+        reduce: Deprecated in PyTorch; use `reduction`.
+        reduction: "none", "sum" or "mean" (over all elements).
+        pos_weight: Factor of the "yes" term, broadcast to `input`: > 1 trades precision for recall.
+        focal_gamma: γ ≥ 0: multiply each element by (1 − p_t)^γ, p_t being the probability of the right answer.
+        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2.
+        backend: "auto", or the name of one backend (`lastlayer.kernels.BACKENDS`).
+
+    Returns:
+        The loss in the dtype that `input` and `target` promote to: a scalar, or the shape of `input` with "none".
+
+    Raises:
+        ShapeError: `target` differs from `input` in shape, or a weight does not broadcast to it.
+        DtypeError: an argument is no floating tensor.
+        ProbabilityError: a target lies outside [0, 1].
+        OptionError: an option has a value that it cannot take.
+
+    >>> binary_cross_entropy_with_logits(torch.tensor([2.0, -15.25]), torch.tensor([1.0, 0.0]), reduction="none")
+    tensor([1.2693e-01, 2.3824e-07])
+
+    Source: Cox 1958; focal: Lin et al. 2017, arXiv:1708.02002.
+    """
+    how = _reduction.choose(reduction, size_average, reduce)
+    name = "binary_cross_entropy_with_logits"
+    _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
+    _options(input, weight, focal_gamma, label_smoothing)
+    _checks.non_negative("pos_weight", pos_weight)
+    _checks.broadcasts("pos_weight", pos_weight, input)
+    _checks.probabilities(name, "target", target)
+    loss: Tensor = kernels.select(input, backend).binary_cross_entropy_with_logits(
+        input,
+        target,
+        weight,
+        pos_weight,
+        kernels.BinaryOptions(torch.promote_types(input.dtype, target.dtype), how, focal_gamma, label_smoothing),
+    )
+    return loss
+
+
+def binary_cross_entropy(
+    input: Float[Tensor, "*shape"],
+    target: Float[Tensor, "*shape"],
+    weight: Float[Tensor, "..."] | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    *,
+    focal_gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+    backend: str = "auto",
+) -> Float[Tensor, "..."]:
+    r"""Surprise at yes-or-no answers, in nats, from probabilities: −y log p − (1 − y) log(1 − p).
+
+    From logits use `binary_cross_entropy_with_logits`: a probability that has rounded to 1 has lost what it knew.
+    As in PyTorch each logarithm is at least −100, so that a certain and wrong answer costs 100 and not inf.
+
+    Args:
+        input: Probabilities of "yes" in [0, 1], of any shape.
+        target: Probabilities of "yes" in [0, 1], in the shape of `input`.
+        weight: Factor per element, broadcast to `input`; "mean" still divides by the number of elements.
+        size_average: Deprecated in PyTorch; use `reduction`.
+        reduce: Deprecated in PyTorch; use `reduction`.
+        reduction: "none", "sum" or "mean" (over all elements).
+        focal_gamma: γ ≥ 0: multiply each element by (1 − p_t)^γ, p_t being the probability of the right answer.
+        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2.
+        backend: "auto", or the name of one backend.
+
+    Returns:
+        The loss in the dtype of `input`: a scalar, or the shape of `input` with "none".
+
+    Raises:
+        ShapeError: `target` differs from `input` in shape, or `weight` does not broadcast to it.
+        DtypeError: an argument is no floating tensor.
+        ProbabilityError: an input or a target lies outside [0, 1].
+        OptionError: an option has a value that it cannot take.
+
+    >>> binary_cross_entropy(torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0]))
+    tensor(0.1643)
+    """
+    how = _reduction.choose(reduction, size_average, reduce)
+    name = "binary_cross_entropy"
+    _same_shape(
+        name, input, target, "Using a target size ({}) that is different to the input size ({}) is not supported"
+    )
+    _options(input, weight, focal_gamma, label_smoothing)
+    _checks.probabilities(name, "input", input)
+    _checks.probabilities(name, "target", target)
+    loss: Tensor = kernels.select(input, backend).binary_cross_entropy(
+        input, target, weight, kernels.BinaryOptions(input.dtype, how, focal_gamma, label_smoothing)
+    )
+    return loss
+
+
+def _same_shape(function: str, input: Tensor, target: Tensor, wording: str) -> None:
+    _checks.is_floating(function, input=input, target=target)
+    if target.shape == input.shape:
+        return
+    advice = "They need one target per element."
+    if target.numel() == input.numel() and 1 in input.shape:
+        advice = f"Drop the extra axis: input.squeeze({list(input.shape).index(1)})."
+    elif target.numel() == input.numel() and 1 in target.shape:
+        advice = f"Drop the extra axis: target.squeeze({list(target.shape).index(1)})."
+    raise ShapeError(f"{wording.format(target.shape, input.shape)}. {advice}")
+
+
+def _options(input: Tensor, weight: Tensor | None, focal_gamma: float, label_smoothing: float) -> None:
+    _checks.at_least_zero("focal_gamma", focal_gamma)
+    _checks.fraction("label_smoothing", label_smoothing)
+    _checks.non_negative("weight", weight)
+    _checks.broadcasts("weight", weight, input)

@@ -1,0 +1,165 @@
+"""Cross-entropy and negative log-likelihood: what the model's belief costs at the true class."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lastlayer import kernels
+from lastlayer.functional import _checks, _reduction
+from lastlayer.functional._reduction import Empty, Loss, Reduction
+
+
+def cross_entropy(
+    input: Float[Tensor, "*logits"],
+    target: Int[Tensor, "*indices"] | Float[Tensor, "*logits"],
+    weight: Float[Tensor, " classes"] | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    temperature: float = 1.0,
+    return_lse: bool = False,
+    empty: Empty = "nan",
+    check: bool | None = None,
+    backend: str = "auto",
+) -> Loss:
+    r"""Surprise at the true class, in nats: log Σⱼ exp zⱼ − z_y.
+
+    Takes logits, not probabilities: softmax is part of it. With probabilities q as targets it is −Σⱼ qⱼ log pⱼ.
+
+    Args:
+        input: Logits of shape (classes), (batch, classes) or (batch, classes, d1, …, dK), in float16, bfloat16,
+            float32 or float64.
+        target: int64 class indices in [0, classes), one per row: shape (), (batch) or (batch, d1, …, dK). Or
+            floating probabilities of the shape of `input`; one-hot floats are probabilities too.
+        weight: One non-negative factor per class; "mean" divides by the sum of the factors used.
+        size_average: Deprecated in PyTorch; use `reduction`.
+        ignore_index: Rows with this index count for nothing: loss 0, gradient 0, not in the denominator.
+        reduce: Deprecated in PyTorch; use `reduction`.
+        reduction: "none", "sum" or "mean". With probabilities "mean" divides by the number of rows.
+        label_smoothing: ε in [0, 1]: the target becomes (1 − ε)·target + ε / classes.
+        z_loss: Adds z_loss · (log Σⱼ exp uⱼ)² per row, which holds the normaliser near 1. Class weights do not
+            apply to it, and "mean" divides it by the rows that are not ignored.
+        softcap: Replace each logit by softcap · tanh(z / softcap).
+        temperature: Then divide it by this: u = softcap·tanh(z / softcap) / temperature.
+        return_lse: Return (loss, lse), lse being log Σⱼ exp uⱼ per row in float32 or better, differentiable.
+        empty: The mean when every row is ignored: "nan" as in PyTorch (its gradient is 0), or "zero".
+        check: Read the indices and raise on a bad one. None reads them on the CPU, where that is free; elsewhere a
+            row with a bad index gets NaN for loss and gradient.
+        backend: "auto", or the name of one backend (`lastlayer.kernels.BACKENDS`); a name never falls back.
+
+    Returns:
+        The loss in the dtype of `input`, computed one dtype wider and rounded once: a scalar, or one number per row
+        with reduction="none".
+
+    Raises:
+        ShapeError: `target` is neither one index per row nor of the shape of `input`, or `weight` is not one number
+            per class.
+        DtypeError: an argument is no tensor, logits are not floating, indices are not int64, or one-hot targets
+            are integers.
+        TargetError: an index lies outside [0, classes); the message names the row and the value.
+        OptionError: an option has a value that it cannot take.
+
+    >>> cross_entropy(torch.tensor([[4.0, 2.0, -2.0]]), torch.tensor([0]))
+    tensor(0.1291)
+    >>> cross_entropy(torch.tensor([[4.0, 2.0, -2.0]]), torch.tensor([[0.5, 0.5, 0.0]]))
+    tensor(1.1291)
+
+    Source: Bridle 1990; label smoothing: Szegedy et al. 2016, arXiv:1512.00567; z-loss: Chowdhery et al. 2022,
+    arXiv:2204.02311.
+    """
+    how = _reduction.choose(reduction, size_average, reduce)
+    _reduction.empty_rule(empty)
+    _checks.is_tensor("cross_entropy", input=input, target=target)
+    _checks.is_floating("cross_entropy", input=input)
+    _checks.fraction("label_smoothing", label_smoothing)
+    _checks.at_least_zero("z_loss", z_loss)
+    _checks.positive("softcap", softcap)
+    _checks.positive("temperature", temperature)
+    axis = _checks.class_axis(input)
+    _checks.class_weight(weight, input.shape[axis], check)
+
+    dtype, guard = input.dtype, None
+    if target.shape == input.shape:
+        _checks.probability_target(input, target, ignore_index)
+        dtype = torch.promote_types(input.dtype, target.dtype)
+        target = target.movedim(axis, -1)
+    else:
+        guard = _checks.index_target(input, target, axis, ignore_index, check)
+        target = _indices(input, target)
+    loss: Tensor
+    lse: Tensor
+    loss, lse = kernels.select(input, backend).cross_entropy(
+        input if input.dim() <= 2 else input.movedim(axis, -1),
+        target,
+        weight,
+        kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard),
+    )
+    return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
+
+
+def nll_loss(
+    input: Float[Tensor, "*log_probabilities"],
+    target: Int[Tensor, "*indices"],
+    weight: Float[Tensor, " classes"] | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: Reduction = "mean",
+    *,
+    empty: Empty = "nan",
+    check: bool | None = None,
+    backend: str = "auto",
+) -> Float[Tensor, "..."]:
+    r"""Negative log-likelihood in nats, of log-probabilities: −log p_y.
+
+    It picks and negates; it takes no logarithm. Give it the output of `log_softmax`, never of `softmax`; from
+    logits use `cross_entropy`, which is both in one.
+
+    Args:
+        input: Log-probabilities of shape (classes), (batch, classes) or (batch, classes, d1, …, dK).
+        target: int64 class indices in [0, classes), one per row.
+        weight: One non-negative factor per class; "mean" divides by the sum of the factors used.
+        size_average: Deprecated in PyTorch; use `reduction`.
+        ignore_index: Rows with this index count for nothing.
+        reduce: Deprecated in PyTorch; use `reduction`.
+        reduction: "none", "sum" or "mean".
+        empty: The mean when every row is ignored: "nan" as in PyTorch, or "zero".
+        check: Read the indices and raise on a bad one; None reads them on the CPU only.
+        backend: "auto", or the name of one backend.
+
+    Returns:
+        The loss in the dtype of `input`: a scalar, or one number per row with reduction="none".
+
+    Raises:
+        ShapeError: `target` is not one index per row, or `weight` is not one number per class.
+        DtypeError: an argument is no tensor, `input` is not floating, or indices are not int64.
+        TargetError: an index lies outside [0, classes).
+        OptionError: an option has a value that it cannot take.
+
+    >>> nll_loss(torch.tensor([[0.7, 0.2, 0.1]]).log(), torch.tensor([0]))
+    tensor(0.3567)
+    """
+    how = _reduction.choose(reduction, size_average, reduce)
+    _reduction.empty_rule(empty)
+    _checks.is_tensor("nll_loss", input=input, target=target)
+    _checks.is_floating("nll_loss", input=input)
+    axis = _checks.class_axis(input)
+    _checks.class_weight(weight, input.shape[axis], check)
+    guard = _checks.index_target(input, target, axis, ignore_index, check)
+    loss: Tensor = kernels.select(input, backend).nll_loss(
+        input if input.dim() <= 2 else input.movedim(axis, -1),
+        _indices(input, target),
+        weight,
+        kernels.Options(input.dtype, how, empty=empty, ignore_index=guard),
+    )
+    return loss
+
+
+def _indices(input: Tensor, target: Tensor) -> Tensor:
+    """int64; a single row's index as a scalar, which PyTorch takes as (1,) too."""
+    return target.long().reshape(()) if input.dim() == 1 else target.long()

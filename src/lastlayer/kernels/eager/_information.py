@@ -1,0 +1,57 @@
+"""Surprisal, entropy, cross-entropy and divergence of distributions."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lastlayer.kernels.eager._softmax import adjusted, shift
+from lastlayer.kernels.eager._wide import wide
+
+
+def surprisal(p: Tensor) -> Tensor:
+    """−log p."""
+    return (-torch.log(wide(p))).to(p.dtype)
+
+
+def entropy(logits: Tensor, dim: int, temperature: float) -> Tensor:
+    """H(softmax u) = log1p(S) + Σ p·(max − u): no term is negative, so a common offset costs no digits."""
+    below, log_sum, _ = shift(adjusted(logits, temperature=temperature), dim)
+    p = torch.exp(below - log_sum)
+    surprise = log_sum.squeeze(dim) - (p * below.masked_fill(below == -float("inf"), 0.0)).sum(dim)
+    return surprise.to(logits.dtype)
+
+
+def cross_entropy_of(p: Tensor, q: Tensor, dim: int) -> Tensor:
+    """Σ p·(−log q), where 0 · ∞ is 0."""
+    wide_p, wide_q = wide(p), wide(q)
+    ruled_out = (wide_p == 0) & (wide_q == 0)
+    return (wide_p * -torch.log(torch.where(ruled_out, 1.0, wide_q))).sum(dim).to(torch.promote_types(p.dtype, q.dtype))
+
+
+def kl_divergence(p_logits: Tensor, q_logits: Tensor, dim: int) -> Tensor:
+    """Σ p·log(p/q) − p + q: with r = log(p/q) every term is p·(exp(−r) − 1 + r) ≥ 0."""
+    p_below, p_sum, _ = shift(wide(p_logits), dim)
+    q_below, q_sum, _ = shift(wide(q_logits), dim)
+    log_p, log_q = p_below - p_sum, q_below - q_sum
+    ruled_out = log_p == -float("inf")  # p = 0: the term is q, and the ratio has no logarithm
+    r = torch.where(ruled_out, 0.0, log_p - log_q)
+    terms = torch.where(ruled_out, torch.exp(log_q), torch.exp(log_p) * _exp_above_tangent(r))
+    return terms.sum(dim).to(torch.promote_types(p_logits.dtype, q_logits.dtype))
+
+
+def kl_div(log_q: Tensor, target: Tensor, log_target: bool) -> Tensor:
+    """target · (log target − log_q) per element in the wide dtype, as PyTorch defines it."""
+    log_q, t = wide(log_q), wide(target)
+    return torch.exp(t) * (t - log_q) if log_target else torch.xlogy(t, t) - t * log_q
+
+
+def _exp_above_tangent(r: Tensor) -> Tensor:
+    """exp(−r) − 1 + r: by its series near 0, where the three terms cancel."""
+    small = r.abs() < 0.03125
+    s = torch.where(small, r, 0.0)
+    series = torch.zeros_like(s)
+    for n in range(9, 1, -1):  # s²/2! − s³/3! + … ; the next term is below 2⁻⁶⁰ of the sum
+        series = series * s + (-1) ** n / math.factorial(n)
+    far = torch.where(small, 1.0, r)
+    return torch.where(small, series * s * s, torch.expm1(-far) + far)

@@ -1,0 +1,44 @@
+"""What every test gets."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", default=str(ROOT.parent / "shared" / "data"), help="folder of the real data sets")
+    parser.addoption(
+        "--type-check",
+        action="store_true",
+        help="check every annotated shape and dtype at run time (jaxtyping, beartype)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--type-check"):
+        from jaxtyping import install_import_hook
+
+        install_import_hook(["lastlayer.functional", "lastlayer.nn"], "beartype.beartype")
+    import torch
+
+    torch.set_num_threads(1)  # tests run side by side, one process per core
+
+
+@pytest.fixture(autouse=True)
+def _poison_fresh_memory():
+    """In this mode torch fills what `empty` returns with NaN, so that nothing unwritten looks like a result."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Path:
+    folder = Path(request.config.getoption("--data"))
+    if not folder.is_dir():
+        pytest.skip(f"real data sets are not at {folder}: name their folder with --data")
+    return folder

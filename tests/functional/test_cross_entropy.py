@@ -1,0 +1,370 @@
+"""Cross-entropy and NLL against the reference and against PyTorch."""
+
+import itertools
+
+import mpmath
+import pytest
+import torch
+from torch.nn import functional as F
+
+import lastlayer
+from lastlayer import functional as ours
+from tests import reference
+
+FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+# What a result of each dtype may differ from the reference by: one rounding of its inputs and one of itself.
+TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
+# One row, a batch, and K dimensions
+SHAPES = [(5,), (7, 5), (3, 5, 4), (2, 5, 2, 3)]
+
+
+def example(shape, dtype=torch.float64, soft=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(shape, generator=generator, dtype=torch.float64) * 3
+    axis = 0 if len(shape) == 1 else 1
+    if soft:
+        target = torch.rand(shape, generator=generator, dtype=torch.float64).softmax(axis)
+        return logits.to(dtype), target.to(dtype)
+    rows = (*shape[:axis], *shape[axis + 1 :])
+    return logits.to(dtype), torch.randint(0, shape[axis], rows, generator=generator)
+
+
+def assert_loss_and_gradient(call, plain, logits, *others, tolerance):
+    """`call` and `plain` agree on the loss and on every derivative that there is."""
+    found_at = [x.detach().clone().requires_grad_() for x in (logits, *others)]
+    exact_at = [x.detach().double().clone().requires_grad_() for x in (logits, *others)]
+    found, exact = call(*found_at), plain(*exact_at)
+    torch.testing.assert_close(found.double(), exact, rtol=tolerance, atol=tolerance)
+    weights = torch.linspace(0.5, 1.5, exact.numel(), dtype=torch.float64).reshape(exact.shape)
+    found.backward(weights.to(found.dtype))
+    exact.backward(weights)
+    for ours_at, theirs_at in zip(found_at, exact_at, strict=True):
+        assert theirs_at.grad.abs().max() > 0
+        torch.testing.assert_close(ours_at.grad.double(), theirs_at.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("soft", [False, True], ids=["index", "probabilities"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_loss_and_gradient_match_reference(shape, soft, reduction, dtype):
+    logits, target = example(shape, dtype, soft)
+    assert_loss_and_gradient(
+        lambda z: ours.cross_entropy(z, target, reduction=reduction),
+        lambda z: reference.cross_entropy(z, target, reduction=reduction),
+        logits,
+        tolerance=TOLERANCE[dtype] * (10 if reduction == "sum" else 1),
+    )
+
+
+GRID = [
+    options
+    for options in itertools.product(
+        [False, True],  # soft
+        [False, True],  # weight
+        [0.0, 0.1],  # label smoothing
+        [-100, 2],  # ignored index
+        ["none", "mean", "sum"],
+        [{}, {"z_loss": 0.3}, {"softcap": 4.0, "temperature": 0.7}, {"z_loss": 0.1, "softcap": 2.0}],
+    )
+    if not (options[0] and options[3] >= 0)  # probabilities with an ignored index are refused, as in PyTorch
+]
+
+
+@pytest.mark.parametrize(("soft", "weighted", "smoothing", "ignored", "reduction", "extra"), GRID)
+@pytest.mark.parametrize("by_hand", [True, False], ids=["own backward", "formula"])
+def test_every_mix_of_options(soft, weighted, smoothing, ignored, reduction, extra, by_hand):
+    logits, target = example((6, 5, 3), soft=soft, seed=1)
+    if not soft:
+        target[0, 0] = target[3, 2] = ignored
+    weight = torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0], dtype=torch.float64) if weighted else None
+    options = {"reduction": reduction, "label_smoothing": smoothing, "ignore_index": ignored, **extra}
+
+    def found(z):
+        if by_hand:
+            return ours.cross_entropy(z, target, weight, **options)
+        return torch.func.vmap(lambda x: ours.cross_entropy(x, target, weight, **options))(z.unsqueeze(0))[0]
+
+    assert_loss_and_gradient(
+        found, lambda z: reference.cross_entropy(z, target, weight, **options), logits, tolerance=1e-12
+    )
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("soft", [False, True], ids=["index", "probabilities"])
+def test_reference_itself_agrees_with_pytorch(soft, smoothing, reduction):
+    """The judge is judged: where PyTorch has the option, both mean the same."""
+    logits, target = example((6, 5, 3), soft=soft)
+    weight = torch.rand(5, dtype=torch.float64)
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    theirs = F.cross_entropy(logits, target, weight, **options)
+    torch.testing.assert_close(reference.cross_entropy(logits, target, weight, **options), theirs)
+
+
+def test_gradients_reach_soft_targets_weights_and_log_sum_exp():
+    logits, target = example((6, 5), soft=True)
+    weight = torch.rand(5, dtype=torch.float64) + 0.5
+    assert_loss_and_gradient(
+        lambda z, q, w: ours.cross_entropy(z, q, w, label_smoothing=0.1),
+        lambda z, q, w: reference.cross_entropy(z, q, w, label_smoothing=0.1),
+        logits,
+        target,
+        weight,
+        tolerance=1e-12,
+    )
+    _, index = example((6, 5))
+    assert_loss_and_gradient(
+        lambda z, w: ours.cross_entropy(z, index, w, label_smoothing=0.1),
+        lambda z, w: reference.cross_entropy(z, index, w, label_smoothing=0.1),
+        logits,
+        weight,
+        tolerance=1e-12,
+    )
+
+    def both(z):
+        loss, lse = ours.cross_entropy(z, index, return_lse=True)
+        return torch.cat([loss.reshape(1), lse])
+
+    assert_loss_and_gradient(
+        both, lambda z: torch.cat([F.cross_entropy(z, index).reshape(1), z.logsumexp(1)]), logits, tolerance=1e-12
+    )
+
+
+def test_log_sum_exp_alone_has_a_gradient():
+    logits = torch.tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    _, lse = ours.cross_entropy(logits, torch.tensor([0]), return_lse=True)
+    lse.sum().backward()
+    torch.testing.assert_close(logits.grad, logits.detach().softmax(1))
+
+
+def test_log_sum_exp_is_wide_and_of_ignored_rows_too():
+    logits = torch.tensor([[1.0, 2.0], [3.0, 5.0]], dtype=torch.bfloat16)
+    loss, lse = ours.cross_entropy(logits, torch.tensor([1, -100]), return_lse=True)
+    assert loss.dtype is torch.bfloat16
+    assert lse.dtype is torch.float32
+    torch.testing.assert_close(lse, logits.float().logsumexp(1))
+
+
+# Digits: PyTorch loses all of them in the first three.
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    ("row", "y"),
+    [
+        ([80.0, 0.0, -3.0], 0),  # the target dominates: the loss is exp(-80)
+        ([-3.0, 0.0, 60.0], 0),  # the target is hopeless
+        ([2.0, 2.0, 2.0], 1),  # a tie
+        ([0.1, -0.2, 0.3], 2),
+        ([1e4, 1e4 - 40.0, 0.0], 0),  # a common offset
+    ],
+)
+def test_digits_of_a_row(row, y, dtype):
+    logits = torch.tensor([row], dtype=dtype, requires_grad=True)
+    loss = ours.cross_entropy(logits, torch.tensor([y]))
+    loss.backward()
+    exactly = logits.detach()[0].tolist()
+    assert reference.ulps(loss.item(), reference.exact_cross_entropy(exactly, y), dtype) <= 3
+    for j in range(len(row)):
+        exact = reference.exact_gradient(exactly, y, j)
+        if abs(exact) > torch.finfo(dtype).tiny:
+            assert reference.ulps(logits.grad[0, j].item(), exact, dtype) <= 4
+
+
+def test_one_confident_class_among_a_hundred_thousand():
+    logits = torch.zeros(1, 100_000, requires_grad=True)
+    with torch.no_grad():
+        logits[0, 7] = 30.0
+    loss = ours.cross_entropy(logits, torch.tensor([7]))
+    loss.backward()
+    exact = mpmath.log1p(99_999 * mpmath.exp(-30))
+    assert reference.ulps(loss.item(), exact, torch.float32) <= 1
+    own = -mpmath.mpf(99_999) / (99_999 + mpmath.exp(30))
+    assert reference.ulps(logits.grad[0, 7].item(), own, torch.float32) <= 1
+
+
+def test_half_precision_mean_of_many_rows_is_finite():
+    loss = ours.cross_entropy(torch.zeros(70_000, 3, dtype=torch.float16), torch.zeros(70_000, dtype=torch.long))
+    assert loss.dtype is torch.float16
+    assert loss.item() == pytest.approx(1.0986, abs=1e-3)
+
+
+# Edges
+
+
+def test_all_rows_ignored():
+    logits = torch.randn(3, 4, requires_grad=True)
+    target = torch.full((3,), -100)
+    loss = ours.cross_entropy(logits, target)
+    loss.backward()
+    assert loss.isnan()
+    assert (logits.grad == 0).all()
+    assert ours.cross_entropy(logits, target, reduction="sum") == 0
+    assert ours.cross_entropy(logits, target, empty="zero") == 0
+    assert ours.nll_loss(logits, target).isnan()
+    assert ours.nll_loss(logits, target, empty="zero") == 0
+
+
+def test_an_ignored_row_may_hold_anything():
+    logits = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]], requires_grad=True)
+    loss = ours.cross_entropy(logits, torch.tensor([0, -100]), z_loss=0.5, label_smoothing=0.1)
+    loss.backward()
+    alone = logits.detach()[:1].clone().requires_grad_()
+    expected = ours.cross_entropy(alone, torch.tensor([0]), z_loss=0.5, label_smoothing=0.1)
+    expected.backward()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(logits.grad, torch.cat([alone.grad, torch.zeros(1, 2)]))
+
+
+def test_no_rows():
+    empty, none = torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)
+    assert ours.cross_entropy(empty, none).isnan()
+    assert ours.cross_entropy(empty, none, empty="zero") == 0
+    assert ours.cross_entropy(empty, none, reduction="sum") == 0
+    assert ours.cross_entropy(empty, none, reduction="none").shape == (0,)
+
+
+def test_a_ruled_out_class_has_no_probability_and_no_gradient():
+    logits = torch.tensor([[1.0, -float("inf"), 0.0]], requires_grad=True)
+    ours.cross_entropy(logits, torch.tensor([0])).backward()
+    torch.testing.assert_close(logits.grad, torch.tensor([[-0.2689, 0.0, 0.2689]]), atol=1e-4, rtol=0)
+    soft = logits.detach().clone().requires_grad_()
+    loss = ours.cross_entropy(soft, torch.tensor([[1.0, 0.0, 0.0]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.31326, abs=1e-5)
+    torch.testing.assert_close(soft.grad, logits.grad)
+
+
+def test_a_row_that_rules_out_everything_is_nan():
+    assert ours.cross_entropy(torch.full((1, 3), -float("inf")), torch.tensor([0])).isnan()
+
+
+def test_one_class_costs_nothing():
+    logits = torch.tensor([[3.0]], requires_grad=True)
+    loss = ours.cross_entropy(logits, torch.tensor([0]))
+    loss.backward()
+    assert loss == 0
+    assert logits.grad == 0
+
+
+@pytest.mark.parametrize("by_hand", [True, False], ids=["own backward", "formula"])
+def test_a_bad_index_that_nobody_read_is_nan_and_touches_no_other_row(by_hand):
+    logits = torch.randn(3, 4, requires_grad=True)
+    target = torch.tensor([1, 9, -7])
+
+    def loss_of(z):
+        return ours.cross_entropy(z, target, reduction="none", check=False)
+
+    loss = loss_of(logits) if by_hand else torch.func.vmap(loss_of)(logits.unsqueeze(0))[0]
+    loss[0].backward(retain_graph=True)
+    assert loss.isnan().tolist() == [False, True, True]
+    loss.sum().backward()
+    assert logits.grad[1:].isnan().all()
+    assert logits.grad[0].isfinite().all()
+
+
+# Drop-in
+
+
+def test_inputs_are_never_written():
+    logits, target = example((4, 5), torch.float64)
+    before, indices = logits.clone(), target.clone()
+    leaf = logits.requires_grad_()
+    ours.cross_entropy(leaf, target, label_smoothing=0.1, softcap=3.0, z_loss=0.1).backward()
+    assert torch.equal(leaf.detach(), before)
+    assert torch.equal(target, indices)
+
+
+def test_changing_the_target_before_the_backward_is_noticed():
+    logits, target = example((4, 5))
+    loss = ours.cross_entropy(logits.requires_grad_(), target)
+    target[0] = (target[0] + 1) % 5
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_non_contiguous_logits():
+    logits, target = example((5, 6), torch.float32)
+    strided = logits.t().contiguous().t()
+    assert not strided.is_contiguous()
+    assert torch.equal(ours.cross_entropy(strided, target), ours.cross_entropy(logits, target))
+
+
+def test_rows_do_not_depend_on_their_neighbours():
+    """More rows than one block holds: each row's loss is the same to the bit wherever it stands."""
+    logits, target = example((300, 1000), torch.float32)
+    together = ours.cross_entropy(logits, target, reduction="none")
+    alone = torch.cat([ours.cross_entropy(logits[i : i + 1], target[i : i + 1], reduction="none") for i in range(300)])
+    assert torch.equal(together, alone)
+    leaf = logits.clone().requires_grad_()
+    ours.cross_entropy(leaf, target, reduction="sum").backward()
+    last = logits[-1:].clone().requires_grad_()
+    ours.cross_entropy(last, target[-1:], reduction="sum").backward()
+    assert torch.equal(leaf.grad[-1:], last.grad)
+
+
+def test_a_single_row_takes_its_index_in_either_shape():
+    row = torch.randn(4)
+    for target in (torch.tensor(2), torch.tensor([2])):
+        torch.testing.assert_close(ours.cross_entropy(row, target), F.cross_entropy(row, target))
+
+
+@pytest.mark.parametrize("flags", [{"size_average": False}, {"reduce": False}, {"size_average": True, "reduce": True}])
+def test_deprecated_flags_still_mean_what_they_meant(flags):
+    logits, target = example((4, 5))
+    with pytest.warns(UserWarning, match="please use reduction="):
+        theirs = F.cross_entropy(logits, target, **flags)
+    with pytest.warns(UserWarning, match="please use reduction="):
+        torch.testing.assert_close(ours.cross_entropy(logits, target, **flags), theirs)
+
+
+def test_positional_arguments_stand_where_pytorch_has_them():
+    logits, target = example((4, 5))
+    target[0] = 3
+    weight = torch.rand(5, dtype=torch.float64)
+    arguments = (logits, target, weight, None, 3, None, "sum", 0.1)
+    torch.testing.assert_close(ours.cross_entropy(*arguments), F.cross_entropy(*arguments))
+    torch.testing.assert_close(ours.nll_loss(*arguments[:7]), F.nll_loss(*arguments[:7]))
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_nll_loss_matches_pytorch(shape, weighted, reduction):
+    logits, target = example(shape)
+    axis = 0 if len(shape) == 1 else 1
+    weight = torch.rand(5, dtype=torch.float64) if weighted else None
+    if target.dim():
+        target.view(-1)[0] = -100
+    for function in (F.nll_loss, ours.nll_loss):
+        leaf = logits.log_softmax(axis).requires_grad_()
+        loss = function(leaf, target, weight, reduction=reduction)
+        loss.sum().backward()
+        if function is F.nll_loss:
+            expected, expected_gradient = loss, leaf.grad
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(leaf.grad, expected_gradient)
+
+
+def test_published_numbers():
+    """Rows 13, 24, 31 to 35, 43 and 48 of the concepts."""
+    logits = torch.tensor(
+        [
+            [0.1752, 0.0539, -0.0581],
+            [0.0544, 0.0642, 0.0782],
+            [0.3230, 0.0958, 0.1941],
+            [0.1143, -0.0508, 0.0701],
+            [0.1249, 0.0510, 0.1147],
+        ]
+    )
+    target = torch.tensor([1, 0, 2, 0, 2])
+    losses = lastlayer.cross_entropy(logits, target, reduction="none")
+    expected = torch.tensor([1.1062, 1.1099, 1.1132, 1.0312, 1.0813])
+    torch.testing.assert_close(losses, expected, atol=1e-4, rtol=0)
+    assert lastlayer.cross_entropy(logits, target).item() == pytest.approx(1.0884, abs=1e-4)
+    picked = lastlayer.nll_loss(lastlayer.softmax(logits, 1), target, reduction="none")
+    expected = torch.tensor([-0.3308, -0.3296, -0.3285, -0.3566, -0.3391])
+    torch.testing.assert_close(picked, expected, atol=1e-4, rtol=0)
+    dog = lastlayer.cross_entropy(torch.tensor([[4.0, 2.0, -2.0]]), torch.tensor([0]))
+    assert dog.item() == pytest.approx(0.1291, abs=1e-4)
