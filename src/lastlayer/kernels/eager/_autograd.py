@@ -20,7 +20,9 @@ class Rule(NamedTuple):
 
     formula: Callable[..., tuple[Tensor, ...]]  # (x, *rest) -> outputs, differentiable
     forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]  # (x, *rest) -> outputs, what to keep
-    backward: Callable[..., Tensor]  # (gradients of the outputs or None, kept, x, *rest) -> gradient of x
+    # (gradients of the outputs or None, kept, x, *rest) -> gradient of x. Gradients may be batched (is_grads_batched),
+    # so nothing is multiplied by one of them in place.
+    backward: Callable[..., Tensor]
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -49,11 +51,13 @@ class _ByHand(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(gradient is None for gradient in gradients):
+            return None, None, *(None for _ in ctx.rest)
         x, *kept = ctx.saved_tensors[: ctx.count]
         rest = list(ctx.rest)
         for place, tensor in zip(ctx.places, ctx.saved_tensors[ctx.count :], strict=True):
             rest[place] = tensor
-        # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
+        # With create_graph=True the gradient itself will be differentiated.
         if torch.is_grad_enabled() or not is_plain(*gradients):
             gradient = _through_formula(ctx.rule, gradients, x, rest)
         else:

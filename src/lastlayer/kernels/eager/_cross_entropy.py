@@ -168,12 +168,12 @@ def _backward(
     slopes = []
     for block in _blocks(z):
         log_p = (adjusted(z[block], options.softcap, options.temperature) - top[block]).sub_(log_sum[block])
-        slope = None if of_lse is None else torch.exp(log_p).mul_(of_lse[block])
+        slope = None if of_lse is None else torch.exp(log_p) * of_lse[block]
         if of_loss is not None:
             own = _slope(
                 log_p, safe[block], weight, options.label_smoothing, of_loss if of_loss.dim() == 0 else of_loss[block]
             )
-            slope = own if slope is None else slope.add_(own)
+            slope = own if slope is None else slope + own
         assert slope is not None  # noqa: S101 - autograd calls a backward only when an output has a gradient
         if options.softcap is not None:
             slope.mul_(1 - torch.tanh(wide(z[block]) / options.softcap) ** 2)
@@ -225,15 +225,15 @@ def _slope(log_p: Tensor, target: Tensor, weight: Tensor | None, smoothing: floa
         total = mass.sum(-1, keepdim=True)
         # total·p − mass, with 1 − p by expm1 where p is near 1: nothing is lost when p approaches its target.
         near = (total - mass) + total * torch.expm1(log_p)
-        return torch.where(p > 0.5, near, total * p - mass).mul_(upstream)
+        return torch.where(p > 0.5, near, total * p - mass) * upstream
     index = target.unsqueeze(-1)
     scale = upstream if weight is None else upstream * weight[index]
     if smoothing:
         share = smoothing / log_p.shape[-1]
         spread = share * (log_p.shape[-1] * p - 1 if weight is None else weight.sum() * p - weight) * upstream
         scale = scale * (1 - smoothing)
-    own = p.scatter_(-1, index, torch.expm1(log_p.gather(-1, index))).mul_(scale)
-    return own.add_(spread) if smoothing else own
+    own = p.scatter_(-1, index, torch.expm1(log_p.gather(-1, index))) * scale
+    return own + spread if smoothing else own
 
 
 def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor, Guard | None]:

@@ -1,0 +1,108 @@
+"""The modules store options and call the functions: nothing is lost on the way."""
+
+import copy
+
+import pytest
+import torch
+
+import lastlayer
+from lastlayer import functional, nn
+
+Z, Y = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 1, -100])
+WEIGHT = torch.tensor([0.5, 1.0, 2.0, 1.5])
+P = torch.rand(6, 4)
+
+CASES = {
+    "cross entropy": (
+        nn.CrossEntropyLoss(WEIGHT, label_smoothing=0.1, z_loss=0.2, softcap=3.0, temperature=0.5, reduction="sum"),
+        (Z, Y),
+        lambda: functional.cross_entropy(
+            Z, Y, WEIGHT, label_smoothing=0.1, z_loss=0.2, softcap=3.0, temperature=0.5, reduction="sum"
+        ),
+    ),
+    "ignored index": (
+        nn.CrossEntropyLoss(ignore_index=1, empty="zero"),
+        (Z[:2], torch.tensor([1, 1])),
+        lambda: torch.tensor(0.0),
+    ),
+    "nll": (
+        nn.NLLLoss(WEIGHT, reduction="none"),
+        (Z, Y),
+        lambda: functional.nll_loss(Z, Y, WEIGHT, reduction="none"),
+    ),
+    "nll of nothing": (nn.NLLLoss(empty="zero"), (Z[5:], Y[5:]), lambda: torch.tensor(0.0)),
+    "bce": (
+        nn.BCELoss(WEIGHT, focal_gamma=2.0, label_smoothing=0.1, reduction="sum"),
+        (P, 1 - P),
+        lambda: functional.binary_cross_entropy(
+            P, 1 - P, WEIGHT, focal_gamma=2.0, label_smoothing=0.1, reduction="sum"
+        ),
+    ),
+    "bce with logits": (
+        nn.BCEWithLogitsLoss(WEIGHT, pos_weight=2 * WEIGHT, focal_gamma=2.0, label_smoothing=0.1, reduction="none"),
+        (Z, P),
+        lambda: functional.binary_cross_entropy_with_logits(
+            Z, P, WEIGHT, pos_weight=2 * WEIGHT, focal_gamma=2.0, label_smoothing=0.1, reduction="none"
+        ),
+    ),
+    "kl": (
+        nn.KLDivLoss(reduction="batchmean", log_target=True),
+        (Z, Z - 1),
+        lambda: functional.kl_div(Z, Z - 1, reduction="batchmean", log_target=True),
+    ),
+}
+
+
+@pytest.mark.parametrize(("module", "arguments", "expected"), CASES.values(), ids=CASES)
+def test_module_calls_the_function_with_all_its_options(module, arguments, expected):
+    torch.testing.assert_close(module(*arguments), expected())
+    copied = copy.deepcopy(module)
+    copied.load_state_dict(module.state_dict())
+    torch.testing.assert_close(copied(*arguments), expected())
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss"])
+def test_module_is_a_kind_of_pytorchs(name):
+    assert issubclass(getattr(nn, name), getattr(torch.nn, name))
+    assert getattr(lastlayer.nn, name) is getattr(nn, name)
+
+
+def test_unknown_backend_is_refused_by_every_module():
+    for module, arguments, _ in CASES.values():
+        refused = copy.deepcopy(module)
+        refused.backend = "cuda"
+        with pytest.raises(ValueError, match="backend"):
+            refused(*arguments)
+
+
+def test_only_changed_options_are_printed():
+    assert repr(nn.CrossEntropyLoss()) == "CrossEntropyLoss()"
+    assert repr(nn.CrossEntropyLoss(z_loss=0.1)) == "CrossEntropyLoss(z_loss=0.1)"
+    assert "num_classes=3, reduction='sum'" in repr(nn.LinearCrossEntropyLoss(2, 3, reduction="sum"))
+
+
+@pytest.mark.parametrize("out_features", [(), (2,)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_linear_cross_entropy_loss(out_features, bias):
+    options = {"label_smoothing": 0.1, "z_loss": 0.2, "softcap": 3.0, "temperature": 0.5, "ignore_index": 1}
+    loss = nn.LinearCrossEntropyLoss(5, 4, out_features=out_features, bias=bias, weight=WEIGHT, **options)
+    x, target = torch.randn(3, 5), torch.randint(0, 4, (3, *out_features))
+    logits = loss.linear(x).reshape(3, 4, *out_features)
+    torch.testing.assert_close(loss(x, target), functional.cross_entropy(logits, target, WEIGHT, **options))
+
+
+@pytest.mark.skipif(not hasattr(torch.nn, "LinearCrossEntropyLoss"), reason="PyTorch has it from 2.13 on")
+def test_linear_cross_entropy_loss_takes_pytorchs_state():
+    theirs = torch.nn.LinearCrossEntropyLoss(5, 4, out_features=(2,), bias=True, weight=WEIGHT)
+    ours = nn.LinearCrossEntropyLoss(5, 4, out_features=(2,), bias=True, weight=torch.ones(4))
+    ours.load_state_dict(theirs.state_dict())
+    x, target = torch.randn(3, 5), torch.randint(0, 4, (3, 2))
+    torch.testing.assert_close(ours(x, target), theirs(x, target))
+
+
+@pytest.mark.unchecked
+def test_linear_cross_entropy_loss_checks_its_options():
+    with pytest.raises(RuntimeError, match=r"\(4,\), got \(3,\)"):
+        nn.LinearCrossEntropyLoss(5, 4, weight=torch.ones(3))
+    with pytest.raises(RuntimeError, match="range"):
+        nn.LinearCrossEntropyLoss(5, 4, label_smoothing=1.5)

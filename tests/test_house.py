@@ -1,0 +1,103 @@
+"""The house keeps its rules: who imports whom, what the public names are, and what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lastlayer
+
+SOURCE = Path(lastlayer.__file__).parent
+
+# The table of ARCHITECTURE.md: what each room may import besides errors and messages.
+MAY_IMPORT = {
+    "errors": set(),
+    "messages": set(),
+    "kernels": set(),
+    "functional": {"kernels"},
+    "nn": {"functional"},
+    "decisions": {"functional"},
+    "explanation": {"functional", "decisions"},
+    "classifier": {"nn", "functional", "decisions", "explanation"},
+    "cli": {"nn", "functional", "decisions", "explanation", "classifier"},
+    "__main__": {"cli"},
+    "__init__": {"functional", "nn", "classifier", "explanation"},
+}
+
+
+def rooms_imported_by(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names = [node.module or ""]
+            if node.module == "lastlayer":
+                names = [f"lastlayer.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("lastlayer.")}
+    return found
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda f: str(f.relative_to(SOURCE)))
+def test_imports_point_one_way(file):
+    room = room_of(file)
+    allowed = MAY_IMPORT[room] | {room, "errors", "messages", "__version__"}
+    assert rooms_imported_by(file) <= allowed
+
+
+def test_every_room_of_the_table_exists_and_stands_in_architecture():
+    rooms = {room_of(file) for file in SOURCE.rglob("*.py")}
+    assert rooms == set(MAY_IMPORT)
+    text = (SOURCE.parents[1] / "ARCHITECTURE.md").read_text()
+    for room in rooms - {"__init__", "__main__"}:
+        assert f"| {room}" in text or f"{room}, " in text or f", {room}" in text, room
+
+
+@pytest.mark.parametrize("module", [lastlayer, lastlayer.functional, lastlayer.nn], ids=lambda m: m.__name__)
+def test_all_is_exactly_the_public_names(module):
+    # twice: a lazy attribute and a package of one name would shadow each other at the second look
+    for _ in range(2):
+        for name in module.__all__:
+            assert getattr(module, name) is not None
+    public = {name for name in dir(module) if not name.startswith("_")} - {"errors", "kernels", "messages"}
+    if module is lastlayer:
+        assert set(dir(module)) == set(module.__all__)
+    else:
+        submodules = {f.stem for f in Path(module.__file__).parent.glob("*.py")}
+        assert public - submodules == set(module.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'crossentropy'"):
+        lastlayer.crossentropy  # noqa: B018 - the look-up is the test
+
+
+def modules_after(code: str) -> set[str]:
+    report = f"import sys; {code}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_no_torch():
+    assert "torch" not in modules_after("import lastlayer")
+
+
+def test_the_functions_need_only_torch_and_numpy():
+    optional = {"timm", "transformers", "datasets", "sklearn", "accelerate", "pandas", "matplotlib", "rich", "typer"}
+    loaded = modules_after("import lastlayer; lastlayer.cross_entropy; lastlayer.nn.BinaryHead; lastlayer.explain")
+    assert "torch" in loaded
+    assert not loaded & optional
+
+
+def test_help_imports_no_torch():
+    done = modules_after("from lastlayer.cli import app; app")
+    assert not done & {"torch", "datasets", "timm", "sklearn", "accelerate"}

@@ -1,0 +1,28 @@
+"""English and Korean say the same things."""
+
+import string
+
+import pytest
+
+from lastlayer import messages
+from lastlayer.messages import en, ko
+
+
+def placeholders(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_both_languages_have_the_same_texts():
+    assert list(en.TEXTS) == list(ko.TEXTS)
+
+
+@pytest.mark.parametrize("name", en.TEXTS)
+def test_placeholders_are_the_same(name):
+    assert placeholders(en.TEXTS[name]) == placeholders(ko.TEXTS[name])
+    assert any("가" <= letter <= "힣" for letter in ko.TEXTS[name])
+    assert en.TEXTS[name].isascii() or not any("가" <= letter <= "힣" for letter in en.TEXTS[name])
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(ValueError, match="en, ko"):
+        messages.text("step.logits", "fr")
