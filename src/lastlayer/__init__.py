@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from lastlayer import functional, nn
+    from lastlayer import decisions, functional, nn
     from lastlayer.classifier import Classifier
     from lastlayer.explanation import explain
     from lastlayer.functional import (
@@ -43,6 +43,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cross_entropy",
     "cross_entropy_of",
+    "decisions",
     "entropy",
     "explain",
     "functional",
@@ -65,7 +66,7 @@ __all__ = [
     "surprisal",
 ]
 
-_ROOMS = ("functional", "nn")
+_ROOMS = ("decisions", "functional", "nn")
 _ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation"}
 
 
