@@ -9,12 +9,12 @@ from lastlayer.explanation import texts
 from lastlayer.explanation.expressions import numbers, short, symbols
 from lastlayer.explanation.trace import Step, Trace
 
-_MOST_ROWS = 12  # more classes than this: the largest logits, the true class, and the rest in one line
+MOST_ROWS = 12  # more classes than this: the largest logits, the true class, and the rest in one line
 _BAR = 16
 _NUMBER = 11
 _EIGHTHS = "▏▎▍▌▋▊▉█"
-_DRAWN = {"logits", "tempered", "probabilities", "gradient"}  # steps whose values get a bar
-_SUMMED = {"exp", "probabilities", "gradient"}  # steps where the sum of the classes left out means something
+DRAWN = {"logits", "tempered", "probabilities", "gradient"}  # steps whose values get a bar
+SUMMED = {"exp", "probabilities", "gradient"}  # steps where the sum of the classes left out means something
 
 
 class Piece(NamedTuple):
@@ -34,7 +34,7 @@ def lines(trace: Trace, language: str = "en", width: int = 80) -> Iterator[list[
     yield [Piece(texts.heading(trace, language), "title")]
     if about := texts.circumstances(trace, language):
         yield [Piece(about, "note")]
-    rows = _rows_shown(trace)
+    rows = rows_shown(trace)
     for count, step in enumerate(trace.steps, start=1):
         yield []
         equation = "" if step.formula is None else f" = {symbols(step.formula)}"
@@ -56,12 +56,12 @@ def lines(trace: Trace, language: str = "en", width: int = 80) -> Iterator[list[
 
 
 def _scalar(step: Step, trace: Trace, rows: list[int], width: int) -> Iterator[list[Piece]]:
-    value = Piece(f"    {_number(float(step.value))}", "number")
+    value = Piece(f"    {number(float(step.value))}", "number")
     if step.formula is None:
         yield [value]
         return
     indent = len(value.text) + 4
-    inside = numbers(step.formula, trace.values, order=_true_first(trace, rows))
+    inside = numbers(step.formula, trace.values, order=true_first(trace, rows))
     for count, part in enumerate(_wrapped(inside, width - indent)):
         yield [Piece(" " * indent) if count else value, Piece(part if count else f"  = {part}", "formula")]
 
@@ -70,7 +70,7 @@ def _table(step: Step, trace: Trace, rows: list[int], language: str, width: int)
     hidden = [row for row in range(len(trace.classes)) if row not in rows]
     rest = messages.text("trace.rest", language, count=len(hidden)) if hidden else ""
     column = max(min(max(display_width(trace.classes[row]) for row in rows), 20), display_width(rest))
-    bar = _BAR if step.id in _DRAWN else 0
+    bar = _BAR if step.id in DRAWN else 0
     beside = {name.id: messages.text(f"column.{name.id}", language) for name in step.beside}
     left = width - (4 + 2 + column + _NUMBER) - (bar + 2 if bar else 0) - (_NUMBER + 2) * len(beside)
     if beside:
@@ -81,42 +81,43 @@ def _table(step: Step, trace: Trace, rows: list[int], language: str, width: int)
     for row in rows:
         value = float(step.value[row])
         name = _padded(_cut(trace.classes[row], column), column)
-        true = row == trace.target if not isinstance(trace.target, tuple) else bool(trace.target[row])
+        true = trace.holds(row)
         line = [
             Piece(f"    {'▸' if true else ' '} {name}", "true" if true else ""),
-            Piece(_padded_left(_number(value), _NUMBER), "number"),
+            Piece(_padded_left(number(value), _NUMBER), "number"),
         ]
         if bar:
             line.append(Piece(f"  {_bar(value, largest, bar, signed)}", "negative" if value < 0 else "bar"))
         if step.formula is not None and left > 8:
-            inside = numbers(step.formula, trace.values, row, order=_true_first(trace, rows))
+            inside = numbers(step.formula, trace.values, row, order=true_first(trace, rows))
             line.append(Piece(_padded(f"  = {inside}" if display_width(inside) <= left - 4 else "", left), "formula"))
         elif beside:
             line.append(Piece(" " * left))
-        line += [Piece(f"  {_padded_left(_number(float(c.value[row])), _NUMBER)}", "number") for c in step.beside]
+        line += [Piece(f"  {_padded_left(number(float(c.value[row])), _NUMBER)}", "number") for c in step.beside]
         yield line
     if hidden:
-        total = _number(float(step.value[hidden].sum())) if step.id in _SUMMED else ""
+        total = number(float(step.value[hidden].sum())) if step.id in SUMMED else ""
         yield [Piece(f"      {_padded(rest, column)}", "note"), Piece(_padded_left(total, _NUMBER), "number")]
 
 
-def _rows_shown(trace: Trace) -> list[int]:
+def rows_shown(trace: Trace) -> list[int]:
+    """All classes, or of many those with the largest logits, and the true one."""
     logits = trace["logits"].value
-    if logits.dim() == 0 or len(logits) <= _MOST_ROWS:
+    if logits.dim() == 0 or len(logits) <= MOST_ROWS:
         return list(range(logits.numel()))
-    rows = [int(row) for row in logits.argsort(descending=True, stable=True)[: _MOST_ROWS - 2]]
+    rows = [int(row) for row in logits.argsort(descending=True, stable=True)[: MOST_ROWS - 2]]
     if isinstance(trace.target, int) and trace.target not in rows:
         rows.append(trace.target)
     return rows
 
 
-def _true_first(trace: Trace, rows: list[int]) -> list[int]:
+def true_first(trace: Trace, rows: list[int]) -> list[int]:
     """A sum is spelt out from the class that matters."""
     return sorted(rows, key=lambda row: row != trace.target)
 
 
-def _number(value: float) -> str:
-    """Four decimals, so that decimal points stand under each other."""
+def number(value: float) -> str:
+    """A number with four decimals, so that decimal points stand under each other."""
     size = abs(value)
     if value == 0 or 1e-4 <= size < 1e6:
         return f"{value:.4f}".replace("-", "−")

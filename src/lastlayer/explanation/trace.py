@@ -101,6 +101,10 @@ class Trace:
         """In nats; None without a target."""
         return None if self.target is None else float(self["loss"].value)
 
+    def holds(self, row: int) -> bool:
+        """Whether class `row` is true."""
+        return bool(self.target[row]) if isinstance(self.target, tuple) else row == self.target
+
     def text(self, language: str = "en", width: int = 80) -> str:
         """Return the trace as plain text."""
         from lastlayer.explanation.text import plain

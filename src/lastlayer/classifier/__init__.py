@@ -1,0 +1,5 @@
+"""Labelled data in, run folder out."""
+
+from lastlayer.classifier._classifier import Classifier
+
+__all__ = ["Classifier"]

@@ -1,0 +1,218 @@
+"""Labelled data in, a trained, calibrated, inspectable classifier out."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lastlayer.classifier import fitting, run_folder, training
+from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data import images, inputs, sources
+from lastlayer.classifier.data.rows import Label, Rows
+from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
+from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
+from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.prediction import Predictions
+from lastlayer.classifier.run_folder import Record
+from lastlayer.errors import DataError, RunError
+from lastlayer.explanation import Trace
+
+
+class Classifier:
+    """A classifier of images or of rows of a table.
+
+    Args:
+        verbose: Say on standard error what is decided and how training goes.
+        listener: Hears that instead.
+        **settings: Of the run; see `lastlayer.classifier.config.Config` for all of them.
+
+    Raises:
+        ConfigError: an unknown setting (the message names the nearest), or a value that it cannot have.
+
+    >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+    >>> model.predict_proba("digits#1").shape
+    (1, 10)
+    >>> model.classes_
+    array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+
+    def __init__(self, *, verbose: bool = True, listener: Listener | None = None, **settings: Any) -> None:
+        self.config = Config.of(settings)
+        self.listener: Listener = listener or (Lines() if verbose else Silent())
+        self._record: Record | None = None
+        self._network: Network | None = None
+
+    def fit(self, data: Any, target: str | None = None, *, output: str | Path | None = None) -> Self:
+        """Train on labelled data.
+
+        Args:
+            data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
+                a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
+                dictionaries.
+            target: The column with the class, for tables.
+            output: A new folder to keep the run in, while it trains and after.
+
+        Returns:
+            Itself, trained.
+
+        Raises:
+            DataError: the data cannot be used as it is; the message says what to do.
+            ConfigError: a setting does not fit the data.
+            SaveError: the run cannot be written.
+        """
+        config = self.config if target is None else Config.of({"target": target}, self.config)
+        folder = None if output is None else Path(output)
+        self._record, self._network = fitting.fit(data, config, self.listener, folder)
+        self.config = config
+        return self
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the most probable class of each input, as it stands in the training data.
+
+        Args:
+            x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
+                DataFrame, a `datasets.Dataset`, a dictionary or a list of them.
+
+        Raises:
+            DataError: the inputs cannot be read.
+        """
+        found = self.predictions(x).refuse_problems()
+        labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
+        return labels
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Return calibrated probabilities, (inputs, classes), in the order of `classes_`; float64."""
+        return self.predictions(x).refuse_problems().probabilities.numpy()
+
+    def predict_logits(self, x: Any) -> np.ndarray:
+        """Return raw logits in float64: (inputs, classes), or (inputs) for a binary task."""
+        return self.predictions(x).refuse_problems().logits.numpy()
+
+    def predictions(self, x: Any) -> Predictions:
+        """Predict, keeping the place of each input that cannot be read."""
+        return self._predicted(self._open(x))
+
+    def evaluate(self, data: Any = None) -> Evaluation:
+        """Judge the classifier.
+
+        Args:
+            data: Labelled rows, as for `fit`; None judges the run's own test rows, or its validation rows where it
+                has none.
+
+        Raises:
+            DataError: the data has no classes, or one that the classifier does not know.
+        """
+        record = self._trained()
+        if data is None:
+            return fitting.judged_again(record)
+        rows = self._labelled(data)
+        target = torch.tensor([record.spec.task.index(label) for label in rows.labels or []])
+        found = self._predicted(rows).refuse_problems()
+        task, temperature = record.spec.task, record.spec.temperature
+        return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
+
+    def score(self, data: Any) -> float:
+        """Return the accuracy on labelled rows."""
+        return self.evaluate(data)["accuracy"]
+
+    def explain(self, x: Any = None, target: Label | None = None) -> Trace:
+        """Show how one input's logits become probabilities, and a loss where its class is known.
+
+        Args:
+            x: One input, as for `predict`; None takes the row with the largest loss among those it was judged on.
+            target: Its class; None takes the one that the data gives, if it does.
+
+        Raises:
+            DataError: not exactly one input, or one that cannot be read.
+        """
+        record = self._trained()
+        if x is None:
+            x = fitting.worst_input(record)
+        rows = self._open(x)
+        if len(rows) != 1:
+            raise DataError(f"one input is explained at a time, got {len(rows)}. Name a row of a table: file.csv#12.")
+        found = self._predicted(rows).refuse_problems()
+        if target is None and rows.labels is not None and rows.labels[0] != "":
+            target = rows.labels[0]
+        index = None if target is None else record.spec.task.index(target)
+        return fitting.explained(found.logits[0], index, record.spec)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the run to a new folder, and return it."""
+        path = run_folder.new_folder(Path(folder))
+        try:
+            run_folder.write(path, self._trained())
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        return path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Classifier":
+        """Read a run that `fit` or `lastlayer train` wrote.
+
+        Raises:
+            RunError: a file is missing or has changed, or the run is of another format.
+            DataNotFoundError: there is no such folder.
+        """
+        record = run_folder.read(Path(folder))
+        model = cls(verbose=False)
+        model.config = record.config
+        model._record, model._network = record, _network(record.spec, record.weights)
+        return model
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes in the order of the logits, as they stand in the training data."""
+        return np.array(self._trained().spec.task.classes)
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by to give calibrated probabilities."""
+        return self._trained().spec.temperature
+
+    @property
+    def record(self) -> Record:
+        """Everything that the run folder holds."""
+        return self._trained()
+
+    def _trained(self) -> Record:
+        if self._record is None:
+            raise RunError("this classifier is not trained: call fit(data) first, or Classifier.load(run).")
+        return self._record
+
+    def _open(self, x: Any) -> Rows:
+        record = self._trained()
+        return inputs.open_inputs(x, record.spec.kind, record.config)
+
+    def _labelled(self, data: Any) -> Rows:
+        record = self._trained()
+        rows = sources.open_labelled(data, record.config, Journal(Silent()))
+        if rows.kind != record.spec.kind:
+            raise DataError(f"this classifier reads {record.spec.kind}s, the data are {rows.kind}s.")
+        if rows.kind == "image":
+            rows, _ = images.leave_out_unreadable(
+                rows, max_pixels=record.config.max_pixels, strict=True, journal=Journal(Silent())
+            )
+        return rows
+
+    def _predicted(self, rows: Rows) -> Predictions:
+        record = self._trained()
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        examples = Examples(rows, record.spec.preprocessing, None)
+        logits, problems = training.predict_logits(self._network, examples, "cpu")
+        p = probabilities(logits, record.spec.task, record.spec.temperature)
+        return Predictions(rows.names, record.spec.task, logits, p, problems)
+
+
+def _network(spec: ModelSpec, weights: dict[str, Tensor]) -> Network:
+    network = Network(spec)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"the weights do not fit the model that model.json describes: {error}") from error
+    return network.eval()

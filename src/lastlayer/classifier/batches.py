@@ -1,0 +1,136 @@
+"""Rows in batches: the same order for the same seed, whoever fetches them."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lastlayer.classifier.data.columns import TableSpec
+from lastlayer.classifier.data.pixels import ImageSpec
+from lastlayer.classifier.data.rows import Rows
+from lastlayer.errors import DataError
+
+Inputs = tuple[Tensor, ...]
+
+
+@dataclass
+class Batch:
+    """Some rows: their inputs, their targets where they have any, and why some of them could not be read."""
+
+    inputs: Inputs
+    target: Tensor | None
+    problems: dict[int, str]  # by place in the batch
+
+    def inputs_on(self, device: Any) -> Inputs:
+        """The inputs, moved."""
+        return tuple(part.to(device) for part in self.inputs)
+
+    @property
+    def labelled(self) -> Tensor:
+        """The class index of each row."""
+        return _labelled(self.target)
+
+
+class Examples(Dataset[Any]):
+    """Rows as tensors. A whole batch is fetched at once (`__getitems__`)."""
+
+    def __init__(self, rows: Rows, spec: ImageSpec | TableSpec, target: Tensor | None) -> None:
+        self.target = target
+        self.length = len(rows)
+        self.spec = spec
+        self.is_table = isinstance(spec, TableSpec)
+        if isinstance(spec, TableSpec):
+            self.table = spec.encode(rows.data)
+        else:
+            self.pictures = list(rows.data["image"])
+
+    @property
+    def labelled(self) -> Tensor:
+        """The class index of each row."""
+        return _labelled(self.target)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, row: int) -> Batch:
+        return self.__getitems__([row])
+
+    def __getitems__(self, rows: Sequence[int]) -> Batch:
+        places = torch.as_tensor(rows)
+        target = None if self.target is None else self.target[places]
+        if isinstance(self.spec, TableSpec):
+            problems = {place: self.table.problems[row] for place, row in enumerate(rows) if row in self.table.problems}
+            return Batch((self.table.numbers[places], self.table.indices[places]), target, problems)
+        return self._pictures(rows, target, self.spec)
+
+    def _pictures(self, rows: Sequence[int], target: Tensor | None, spec: ImageSpec) -> Batch:
+        decoded, problems = [], {}
+        for place, row in enumerate(rows):
+            try:
+                decoded.append(spec.pixels(self.pictures[row]))
+            except DataError as error:
+                problems[place] = str(error)
+                decoded.append(np.zeros((spec.size, spec.size, spec.channels), np.uint8))
+        return Batch((spec.tensors(decoded),), target, problems)
+
+
+class SeededBatches(Sampler[list[int]]):
+    """Batches of shuffled rows; the order depends on the seed and the epoch alone. Several processes share a batch.
+
+    A last batch of one row joins the one before, since batch norm needs two.
+    """
+
+    def __init__(self, rows: int, size: int, seed: int, process: int = 0, processes: int = 1) -> None:
+        self.rows, self.size, self.seed = rows, size, seed
+        self.process, self.processes = process, processes
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.rows, self.size)
+        return max(full + (rest > 1), 1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows).tolist()
+        for number in range(len(self)):
+            end = self.rows if number == len(self) - 1 else (number + 1) * self.size
+            batch = order[number * self.size : end]
+            if self.processes > 1:  # equal parts; a batch that does not divide evenly is filled from its beginning
+                share = -(-len(batch) // self.processes)
+                batch = (batch * self.processes)[self.process * share : (self.process + 1) * share]
+            yield batch
+
+
+def in_order(rows: int, size: int = 1024) -> list[list[int]]:
+    """Batches of all rows in their own order."""
+    return [list(range(start, min(start + size, rows))) for start in range(0, rows, size)]
+
+
+def loader(examples: Examples, batches: Any, workers: int) -> DataLoader[Batch]:
+    """Fetch `batches` of `examples`, in `workers` processes where there are any."""
+    return DataLoader(
+        examples,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_leave_interrupts_to_the_parent,
+    )
+
+
+def _labelled(target: Tensor | None) -> Tensor:
+    if target is None:
+        raise DataError("these rows have no classes: only labelled rows can be trained on or judged.")
+    return target
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

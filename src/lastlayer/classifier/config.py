@@ -1,0 +1,176 @@
+"""Everything that decides how a classifier is made: one flat list of settings, the same in Python, YAML and flags."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from lastlayer.errors import ConfigError, did_you_mean
+
+# What an empty cell may be written as; the words that pandas takes for missing.
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run.
+
+    Attributes:
+        target: Column of a table that holds the class.
+        task: "binary" (one sigmoid) or "multiclass" (softmax); None infers it.
+        positive: For "binary", the class that counts as yes; None takes the second.
+        ignore: Columns of a table that are not looked at.
+        categorical: Columns of a table that are categories though they look like numbers or identifiers.
+        missing: Words that stand for a missing cell.
+        encoding: Of a text table.
+        separator: Between the cells of a text table; None reads it off the header.
+        drop_unlabelled: Leave rows without a class out, and name them, instead of stopping.
+        strict: Stop at the first image that cannot be read instead of leaving it out and naming it.
+        max_pixels: Images with more pixels than this, by their header, count as unreadable.
+        validation: Share of the rows that chooses the epoch and the temperature, where the data is not split already.
+        test: Share of the rows kept for the end, where the data is not split already.
+        image_size: Height and width that images are brought to; None takes it from the data and the backbone.
+        backbone: "auto", "small-cnn", "mlp", or the name of a timm model.
+        pretrained: Start from the timm model's published weights.
+        epochs: At most so many passes over the training rows.
+        patience: Stop after so many epochs without a lower validation log-loss.
+        batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
+        lr: Learning rate of AdamW.
+        weight_decay: Of AdamW.
+        precision: "no" (float32), "bf16" or "fp16" mixed precision.
+        device: "auto", "cpu", "cuda" or "mps".
+        workers: Processes that read images; None chooses by the machine.
+        seed: Of the split, the first weights and the order of the rows.
+    """
+
+    target: str | None = None
+    task: Literal["binary", "multiclass"] | None = None
+    positive: str | None = None
+    ignore: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
+    encoding: str = "utf-8"
+    separator: str | None = None
+    drop_unlabelled: bool = False
+    strict: bool = False
+    max_pixels: int = 100_000_000
+    validation: float = 0.15
+    test: float = 0.15
+    image_size: int | None = None
+    backbone: str = "auto"
+    pretrained: bool = False
+    epochs: int = 60
+    patience: int = 10
+    batch_size: int | None = None
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: int | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = _fitted(field.name, field.type, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} has to lie between {low:g} and {high:g}, got {value!r}.")
+        if self.validation + self.test >= 1:
+            raise ConfigError(
+                f"validation and test together have to leave rows to train on, got {self.validation} + {self.test}."
+            )
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], base: "Config | None" = None) -> "Config":
+        """Return `base`, or the defaults, with `settings`; an unknown one is refused.
+
+        >>> Config.of({"epochs": 3}).epochs
+        3
+        """
+        known = [field.name for field in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(
+                    f"there is no setting {name!r}.{did_you_mean(str(name), known)} The settings are: "
+                    f"{', '.join(known)}."
+                )
+        return replace(base or cls(), **settings)
+
+    @classmethod
+    def from_yaml(cls, path: Path, base: "Config | None" = None) -> "Config":
+        """Read settings from a YAML file, as `config.yaml` of a run."""
+        import yaml
+
+        try:
+            settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"there is no configuration file {path}.") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+        if settings is None:
+            settings = {}
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{path} has to hold lines of 'setting: value', got {type(settings).__name__}.")
+        try:
+            return cls.of({name: value for name, value in settings.items() if name not in _ABOUT}, base)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    def to_yaml(self, about: dict[str, Any]) -> str:
+        """Return the settings as YAML, headed by what the run is `about` (its data)."""
+        import yaml
+
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return yaml.safe_dump({**about, **plain}, sort_keys=False, allow_unicode=True)
+
+
+_ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("validation", 0.01, 0.9),
+    ("test", 0.0, 0.9),
+    ("image_size", 4, 4096),
+    ("epochs", 1, 1_000_000),
+    ("patience", 1, 1_000_000),
+    ("batch_size", 1, 1_000_000),
+    ("lr", 1e-8, 10),
+    ("weight_decay", 0, 10),
+    ("workers", 0, 256),
+    ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
+    ("seed", 0, 2**63 - 1),
+)
+
+
+def _fitted(name: str, type_: Any, value: object) -> object:
+    """Return `value` as the setting's type where nothing is lost by it, and refuse it otherwise."""
+    allowed = get_args(type_) if get_origin(type_) in (Union, UnionType) else (type_,)
+    if value is None:
+        if NoneType in allowed:
+            return None
+        raise ConfigError(f"{name} needs a value, got none.")
+    for each in allowed:
+        if get_origin(each) is Literal:
+            if value in get_args(each):
+                return value
+            options = get_args(each)
+            raise ConfigError(
+                f"{name} has to be one of {', '.join(options)}, got {value!r}.{did_you_mean(str(value), options)}"
+            )
+        if get_origin(each) is tuple and not isinstance(value, (str, bytes)) and hasattr(value, "__iter__"):
+            return tuple(str(part) for part in value)
+        if each is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if each is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(each, type) and isinstance(value, each) and (each is bool) == isinstance(value, bool):
+            return value
+        if each is float and isinstance(value, str):  # YAML reads 1e-3 as text
+            try:
+                return float(value)
+            except ValueError:
+                break
+    wanted = " or ".join(getattr(each, "__name__", str(each)) for each in allowed if each is not NoneType)
+    raise ConfigError(f"{name} has to be {wanted}, got {value!r} ({type(value).__name__}).")

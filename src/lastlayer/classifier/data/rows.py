@@ -1,0 +1,77 @@
+"""Rows as they were read: what each is called, what it holds, and what it is labelled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that cannot be used, by name, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one kind.
+
+    Attributes:
+        kind: "image": the column "image" of `data` holds {"path", "bytes"}, one of them None. "table": the columns
+            are features.
+        data: A `datasets.Dataset`, one entry per row.
+        names: What a person calls each row: a path, or file#number, counted from 1.
+        labels: The class of each row; None where the rows are not labelled.
+        given: "train", "validation" or "test" of each row, where the source is split already.
+        left_out: Rows of the source that are not among these, and why.
+    """
+
+    kind: Literal["image", "table"]
+    data: Any
+    names: list[str]
+    labels: list[Label] | None = None
+    given: list[str] | None = None
+    left_out: tuple[LeftOut, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, rows: Sequence[int]) -> "Rows":
+        """Return some of the rows, in the order given."""
+        return replace(
+            self,
+            data=self.data.select(rows),
+            names=[self.names[row] for row in rows],
+            labels=None if self.labels is None else [self.labels[row] for row in rows],
+            given=None if self.given is None else [self.given[row] for row in rows],
+        )
+
+    def without(self, left_out: dict[int, str]) -> "Rows":
+        """Return the rows but those of `left_out`, which gives the reason of each."""
+        if not left_out:
+            return self
+        kept = self.select([row for row in range(len(self)) if row not in left_out])
+        named = tuple(LeftOut(self.names[row], reason) for row, reason in left_out.items())
+        return replace(kept, left_out=self.left_out + named)
+
+
+def examples(names: Sequence[object], most: int = 3) -> str:
+    """Name a few of many, for a message.
+
+    >>> examples(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    shown = ", ".join(str(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> plural(1, "row"), plural(1200, "row"), plural(2, "class", "classes")
+    ('1 row', '1,200 rows', '2 classes')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

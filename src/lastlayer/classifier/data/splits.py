@@ -1,0 +1,146 @@
+"""Which rows train, which choose, and which judge. Equal rows always stand on one side."""
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.journal import Journal
+from lastlayer.errors import DataError
+
+
+class Split(NamedTuple):
+    """Row numbers of each part; `test` is empty where none was given or asked for."""
+
+    train: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+def split_rows(
+    rows: Rows, contents: Sequence[Hashable], *, validation: float, test: float, seed: int, journal: Journal
+) -> tuple[Rows, Split]:
+    """Split labelled rows by class, or take the split that the source has; `contents` are equal where rows are.
+
+    Returns the rows with them, since copies that a given split has on both sides are left out.
+    """
+    labels = rows.labels or []
+    _name_conflicts(rows, contents, journal)
+    if rows.given is None:
+        parts = stratified(labels, contents, (validation, test), seed)
+        train = [row for row in range(len(rows)) if row not in parts[0] and row not in parts[1]]
+        split = Split(train, sorted(parts[0]), sorted(parts[1]))
+    else:
+        rows, contents = _without_copies(rows, contents, journal)
+        labels = rows.labels or []
+        split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
+        if not split.validation:
+            inner = [labels[row] for row in split.train]
+            held, _ = stratified(inner, [contents[row] for row in split.train], (validation, 0.0), seed)
+            split = Split(
+                [row for place, row in enumerate(split.train) if place not in held],
+                sorted(split.train[place] for place in held),
+                split.test,
+            )
+            journal.say(f"No validation split was given: {validation:.0%} of the training rows serve as one.")
+    if not split.train or not split.validation:
+        raise DataError(
+            f"too few rows to train and to validate: {plural(len(rows), 'row')} make {len(split.train)} training and "
+            f"{len(split.validation)} validation rows. Each class needs at least three rows of its own."
+        )
+    _check_classes(labels, split)
+    said = f"Rows: {len(split.train):,} to train, {len(split.validation):,} to validate"
+    journal.say(
+        f"{said}, {len(split.test):,} to test."
+        if split.test
+        else f"{said}; no test rows, so the figures below are of the rows that chose the epoch."
+    )
+    return rows, split
+
+
+def stratified(
+    labels: Sequence[Label], contents: Sequence[Hashable], shares: tuple[float, float], seed: int
+) -> tuple[set[int], set[int]]:
+    """Take two shares of each class, equal rows together; every class keeps a row for training.
+
+    >>> held, _ = stratified(["a"] * 10 + ["b"] * 20, range(30), (0.2, 0.0), seed=0)
+    >>> sorted("a" if row < 10 else "b" for row in held)
+    ['a', 'a', 'b', 'b', 'b', 'b']
+    """
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for row, content in enumerate(contents):
+        groups[content].append(row)
+    by_class: dict[Label, list[list[int]]] = defaultdict(list)
+    for group in groups.values():
+        if len({labels[row] for row in group}) == 1:  # equal rows with different classes train
+            by_class[labels[group[0]]].append(group)
+    taken: tuple[set[int], set[int]] = (set(), set())
+    random = np.random.default_rng(seed)
+    for label in sorted(by_class, key=str):
+        free = [by_class[label][index] for index in random.permutation(len(by_class[label]))]
+        total = sum(map(len, free))
+        for part, share in zip(taken, shares, strict=True):
+            # a small class is seen in every part, as far as it goes
+            room = max(round(share * total), int(share > 0 and len(free) > 2))
+            left: list[list[int]] = []
+            for place, group in enumerate(free):
+                one_trains = len(left) + len(free) - place > 1
+                if len(group) <= room and one_trains:
+                    part.update(group)
+                    room -= len(group)
+                else:
+                    left.append(group)
+            free = left
+    return taken
+
+
+def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> tuple[Rows, list[Hashable]]:
+    """Leave out training rows that also stand in validation or test, and validation rows that stand in test."""
+    given = rows.given or []
+    where: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for row, content in enumerate(contents):
+        where[content].setdefault(given[row], row)
+    copies: dict[int, str] = {}
+    for row, content in enumerate(contents):
+        parts = where[content]
+        for judge in ("test", "validation"):
+            if judge in parts and given[row] not in (judge, "test"):
+                copies[row] = f"the same content as {rows.names[parts[judge]]} in {judge}"
+                break
+    if copies:
+        journal.say(
+            f"Left out {plural(len(copies), 'row')} of training or validation that also stand in a split that judges "
+            f"({examples([rows.names[row] for row in copies])}); the report names each."
+        )
+    return rows.without(copies), [content for row, content in enumerate(contents) if row not in copies]
+
+
+def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> None:
+    """Say which equal rows have different classes: no model can get them all right."""
+    labels = rows.labels or []
+    first: dict[Hashable, int] = {}
+    conflicts = []
+    for row, content in enumerate(contents):
+        if labels[first.setdefault(content, row)] != labels[row]:
+            conflicts.append(row)
+    if conflicts:
+        row = conflicts[0]
+        other = first[contents[row]]
+        journal.say(
+            f"{plural(len(conflicts), 'row')} with the same content as another but a different class, first "
+            f"{rows.names[row]} ({labels[row]}) and {rows.names[other]} ({labels[other]})."
+        )
+
+
+def _check_classes(labels: Sequence[Label], split: Split) -> None:
+    known = {labels[row] for row in split.train}
+    for part, rows in (("validation", split.validation), ("test", split.test)):
+        unseen = Counter(labels[row] for row in rows if labels[row] not in known)
+        if unseen:
+            named = ", ".join(f"{label!r} ({plural(count, 'row')})" for label, count in unseen.most_common(5))
+            raise DataError(
+                f"the {part} split has classes that training never saw: {named}. A model cannot predict them: add "
+                "training rows of each, or remove these."
+            )

@@ -1,0 +1,180 @@
+"""How good a classifier is on labelled rows: scores with intervals, confusions, reliability, and its worst rows."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lastlayer import functional
+from lastlayer.classifier.task import Task
+from lastlayer.decisions import Reliability, reliability
+
+_BOOTSTRAPS, _BUDGET = 1_000, 50_000_000  # samples drawn for the intervals, and rows drawn in all of them
+_WORST = 12
+_BINS = 15
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and where it lies in 95 of 100 samples of as many rows (percentile bootstrap)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row and what the model said of it."""
+
+    row: int
+    name: str
+    target: str
+    prediction: str
+    probability: float  # of the prediction
+    loss: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one set of rows.
+
+    Attributes:
+        split: Which rows: "test", "validation", or the name of the data.
+        classes: Names in the order of the confusion matrix.
+        rows: How many.
+        scores: accuracy, balanced_accuracy, macro_f1 (higher is better); log_loss in nats, brier, ece (lower is).
+        confusion: Rows by true class, then by predicted class.
+        reliability: Confidence against accuracy.
+        log_classes: ln C, the log-loss of a model that knows nothing.
+        prior_entropy: The log-loss of a model that knows only the class frequencies of these rows.
+        worst: The rows with the largest loss.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    rows: int
+    scores: dict[str, Interval]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: Reliability
+    log_classes: float
+    prior_entropy: float
+    worst: tuple[Example, ...]
+
+    def __getitem__(self, score: str) -> float:
+        """Return one score by name."""
+        return self.scores[score].value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values, for JSON."""
+        return asdict(self)
+
+
+def probabilities(logits: Tensor, task: Task, temperature: float) -> Tensor:
+    """Calibrated probabilities, (rows, classes), in float64; of a binary task those of no and yes."""
+    z = logits.double()
+    if task.kind == "binary":
+        return torch.stack([functional.sigmoid(-z / temperature), functional.sigmoid(z / temperature)], 1)
+    return functional.softmax(z, 1, temperature=temperature)
+
+
+def losses(logits: Tensor, target: Tensor, task: Task, temperature: float) -> Tensor:
+    """Surprise at the true class of each row, in nats."""
+    z = logits.double()
+    if task.kind == "binary":
+        truth = target.double()
+        return functional.binary_cross_entropy_with_logits(z / temperature, truth, reduction="none")
+    return functional.cross_entropy(z, target, reduction="none", temperature=temperature)
+
+
+def evaluate(
+    logits: Tensor, target: Tensor, names: list[str], task: Task, temperature: float, split: str
+) -> Evaluation:
+    """Judge logits against the true classes."""
+    p = probabilities(logits, task, temperature)
+    confidence, predicted = p.max(1)
+    loss = losses(logits, target, task, temperature)
+    classes = len(task.classes)
+    truth = functional.one_hot(target, classes).double()
+    table = _Table(
+        target=target.numpy(),
+        predicted=predicted.numpy(),
+        correct=(predicted == target).double().numpy(),
+        loss=loss.numpy(),
+        brier=(p - truth).square().sum(1).numpy(),
+        gap=(confidence - (predicted == target).double()).numpy(),
+        bin=np.clip(np.ceil(confidence.numpy() * _BINS).astype(int) - 1, 0, _BINS - 1),
+        classes=classes,
+    )
+    confusion = np.zeros((classes, classes), int)
+    np.add.at(confusion, (table.target, table.predicted), 1)
+    share = np.bincount(table.target, minlength=classes) / max(len(target), 1)
+    share = share[share > 0]
+    worst = torch.argsort(loss, descending=True, stable=True)[:_WORST].tolist()
+    return Evaluation(
+        split,
+        task.names,
+        len(target),
+        _with_intervals(table),
+        tuple(tuple(int(count) for count in row) for row in confusion),
+        reliability(confidence, predicted == target, bins=_BINS),
+        math.log(classes),
+        float(-(share * np.log(share)).sum()),
+        tuple(
+            Example(
+                row,
+                names[row],
+                task.names[int(target[row])],
+                task.names[int(predicted[row])],
+                float(confidence[row]),
+                float(loss[row]),
+            )
+            for row in worst
+        ),
+    )
+
+
+@dataclass
+class _Table:
+    """What every score is made of, per row."""
+
+    target: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
+    loss: np.ndarray
+    brier: np.ndarray
+    gap: np.ndarray
+    bin: np.ndarray
+    classes: int
+
+    def scores(self, rows: np.ndarray) -> dict[str, float]:
+        """All scores of some of the rows, which may be repeated."""
+        target, correct = self.target[rows], self.correct[rows]
+        count = np.bincount(target, minlength=self.classes)
+        called = np.bincount(self.predicted[rows], minlength=self.classes)
+        right = np.bincount(target, weights=correct, minlength=self.classes)
+        there = (count > 0) | (called > 0)
+        gaps = np.bincount(self.bin[rows], weights=self.gap[rows])
+        return {
+            "accuracy": float(correct.mean()),
+            "balanced_accuracy": float((right[count > 0] / count[count > 0]).mean()),
+            "macro_f1": float((2 * right[there] / (count + called)[there]).mean()),
+            "log_loss": float(self.loss[rows].mean()),
+            "brier": float(self.brier[rows].mean()),
+            "ece": float(np.abs(gaps).sum() / len(rows)),
+        }
+
+
+def _with_intervals(table: _Table) -> dict[str, Interval]:
+    rows = len(table.target)
+    values = table.scores(np.arange(rows))
+    random = np.random.default_rng(0)
+    times = max(100, min(_BOOTSTRAPS, _BUDGET // rows))
+    samples = [table.scores(random.integers(0, rows, rows)) for _ in range(times)]
+    return {
+        name: Interval(value, *np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())
+        for name, value in values.items()
+    }

@@ -1,0 +1,299 @@
+"""From labelled data to a finished run, step by step. Each decision is said and kept."""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lastlayer.classifier import backbones, run_folder, training
+from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data import images, sources
+from lastlayer.classifier.data.columns import TableSpec, learn_columns
+from lastlayer.classifier.data.images import Seen
+from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
+from lastlayer.classifier.data.rows import Rows, plural
+from lastlayer.classifier.data.splits import Split, split_rows
+from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.extras import need
+from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
+from lastlayer.classifier.journal import Journal, Listener
+from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.run_folder import Record
+from lastlayer.classifier.task import Task, check_labels, infer_task
+from lastlayer.decisions import Calibration, calibrate
+from lastlayer.explanation import Trace, explain
+
+
+@dataclass
+class _Prepared:
+    """Rows ready to train on."""
+
+    rows: Rows
+    split: Split
+    task: Task
+    target: Tensor
+    backbone: str
+    preprocessing: ImageSpec | TableSpec
+
+
+def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
+    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
+    started = time.monotonic()
+    journal = Journal(listener)
+    if folder is not None:
+        run_folder.new_folder(folder)
+    ready = _prepare(source, config, journal)
+    spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
+    with stop_on_interrupt() as request, torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+        torch.manual_seed(config.seed)
+        network = Network(spec, pretrained=config.pretrained, journal=journal)
+        parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
+        history = _train(network, parts, ready, config, journal, request, folder)
+        record = _finish(network, spec, parts, ready, config, history, journal, source, started)
+        if folder is not None:
+            run_folder.write(folder, record)
+    return record, network
+
+
+def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
+    rows = sources.open_labelled(source, config, journal)
+    seen: dict[str, Seen] = {}
+    if rows.kind == "image":
+        rows, looks = images.leave_out_unreadable(
+            rows, max_pixels=config.max_pixels, strict=config.strict, journal=journal
+        )
+        seen = dict(zip(rows.names, looks, strict=True))
+    check_labels(rows.labels or [], config, _folders(source))
+    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows)
+    rows, split = split_rows(
+        rows, contents, validation=config.validation, test=config.test, seed=config.seed, journal=journal
+    )
+    labels = rows.labels or []
+    task = infer_task(labels, split.train, config, journal)
+    target = torch.tensor([task.index(label) for label in labels])
+    training_rows = rows.select(split.train)
+    looks = [seen[name] for name in training_rows.names] if seen else []
+    backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
+    preprocessing: ImageSpec | TableSpec
+    if rows.kind == "image":
+        pictures = list(training_rows.data["image"])
+        preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
+    else:
+        preprocessing = learn_columns(training_rows.data, config, journal)
+    return _Prepared(rows, split, task, target, backbone, preprocessing)
+
+
+def _folders(source: Any) -> Sequence[str]:
+    """The class folders, so that empty ones count as classes too."""
+    path = Path(source) if isinstance(source, (str, Path)) else None
+    return images.class_folders(path) if path is not None and path.is_dir() else ()
+
+
+def _contents(rows: Rows) -> list[Hashable]:
+    """One number per row of a table, equal where all features are."""
+    frame = rows.data.to_pandas()
+    for name in frame.columns:
+        if frame[name].dtype.kind == "O":
+            frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
+    return [int(digest) for digest in need("pandas").util.hash_pandas_object(frame, index=False)]
+
+
+def _examples(ready: _Prepared, rows: list[int]) -> Examples:
+    return Examples(ready.rows.select(rows), ready.preprocessing, ready.target[rows])
+
+
+def _train(
+    network: Network,
+    parts: dict[str, Examples],
+    ready: _Prepared,
+    config: Config,
+    journal: Journal,
+    request: StopRequest,
+    folder: Path | None,
+) -> training.History:
+    odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
+    if odd:
+        journal.say(f"{plural(odd, 'validation or test row')} with cells that are no numbers: taken for missing.")
+    rows = len(parts["train"])
+    journal.say(
+        f"Training: at most {plural(config.epochs, 'epoch')}, each of {plural(rows, 'row')} in batches of "
+        f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
+    )
+
+    def keep(weights: training.Weights) -> None:
+        if folder is not None:
+            run_folder.write_checkpoint(folder, weights)
+
+    history = training.train(
+        network,
+        parts["train"],
+        parts["validation"],
+        config,
+        kind=ready.rows.kind,
+        classes=len(ready.task.classes),
+        journal=journal,
+        request=request,
+        on_best=keep,
+    )
+    journal.say(_how_it_ended(history, config))
+    return history
+
+
+def _how_it_ended(history: training.History, config: Config) -> str:
+    last = history.epochs[-1].epoch if history.epochs else 0
+    if history.interrupted:
+        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "the first epoch was not over"
+        return f"Interrupted after {plural(last, 'epoch')}: {kept}."
+    if last < config.epochs:
+        return f"Stopped after epoch {last}: epoch {history.best_epoch} has the lowest validation log-loss and is kept."
+    return f"Epoch {history.best_epoch} of {last} has the lowest validation log-loss and is kept."
+
+
+def _finish(
+    network: Network,
+    spec: ModelSpec,
+    parts: dict[str, Examples],
+    ready: _Prepared,
+    config: Config,
+    history: training.History,
+    journal: Journal,
+    source: Any,
+    started: float,
+) -> Record:
+    """Calibrate on validation rows, judge on test rows, and write it all down."""
+    workers = training.workers(config, ready.rows.kind)
+    logits: dict[str, Tensor] = {
+        name: training.predict_logits(network, parts[name], "cpu", workers)[0]
+        for name in ("validation", "test")
+        if name in parts
+    }
+    found = calibrate(logits["validation"], parts["validation"].labelled)
+    calibration = _calibration(found)
+    journal.say(calibration)
+    spec = replace(spec, temperature=found.temperature)
+    judge = "test" if "test" in logits else "validation"
+    judged = ready.rows.select(getattr(ready.split, judge))
+    target = parts[judge].labelled
+    evaluation = evaluate(logits[judge], target, judged.names, ready.task, found.temperature, judge)
+    worst = evaluation.worst[0].row
+    data: dict[str, Any] = {
+        "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
+        "classes": _class_counts(ready),
+        "left_out": [asdict(each) for each in ready.rows.left_out],
+        "notes": journal.notes,
+        "calibration": asdict(found) | {"kept": found.kept},
+        "training": {
+            "best_epoch": history.best_epoch,
+            "interrupted": history.interrupted,
+            "first_loss": history.first_loss,
+            "expected_first_loss": history.expected_first_loss,
+            "prior_entropy": history.prior_entropy,
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    }
+    facts = Facts(
+        data_name=name_of(source),
+        spec=spec,
+        config=config,
+        epochs=history.epochs,
+        best_epoch=history.best_epoch,
+        calibration=calibration,
+        notes=journal.notes,
+        left_out=data["left_out"],
+        evaluation=evaluation,
+        rows=judged,
+        explained=explained(logits[judge][worst], int(target[worst]), spec),
+        explained_row=worst,
+        written=time.strftime("%Y-%m-%d"),
+    )
+    return Record(
+        config=config,
+        data_name=facts.data_name,
+        versions=run_folder.versions(),
+        spec=spec,
+        weights=history.best,
+        epochs=history.epochs,
+        data=data,
+        predictions=_predictions(logits, ready),
+        report=report(facts),
+        card=card(facts),
+    )
+
+
+def _calibration(found: Calibration) -> str:
+    scores = f"log-loss of held-out validation rows {found.before:.4f} → {found.after:.4f}"
+    if found.kept:
+        return f"Temperature {found.temperature:.4f} is kept: {scores}."
+    if found.fitted == 1.0:
+        return "Temperature stays 1: there are too few validation rows to fit one."
+    return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
+
+
+def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
+    return {
+        name: dict(
+            zip(
+                ready.task.names,
+                torch.bincount(ready.target[rows], minlength=len(ready.task.classes)).tolist(),
+                strict=True,
+            )
+        )
+        for name, rows in ready.split._asdict().items()
+        if rows
+    }
+
+
+def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
+    """An Arrow table of the raw logits of the rows that were not trained on."""
+    columns: dict[str, list[Any]] = {"split": [], "input": [], "target": []}
+    for name in logits:
+        rows = getattr(ready.split, name)
+        columns["split"] += [name] * len(rows)
+        columns["input"] += [ready.rows.names[row] for row in rows]
+        columns["target"] += [ready.task.names[int(ready.target[row])] for row in rows]
+    together = torch.cat(list(logits.values()))
+    arrays: dict[str, Any] = dict(columns)
+    if together.dim() == 1:
+        arrays["logit"] = together.numpy()
+    else:
+        arrays |= {f"logit({name})": together[:, place].numpy() for place, name in enumerate(ready.task.names)}
+    return need("pyarrow").table(arrays)
+
+
+def explained(logits: Tensor, target: int | None, spec: ModelSpec) -> Trace:
+    """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
+    return explain(logits, target, classes=spec.task.names, kind=spec.task.kind, temperature=spec.temperature)
+
+
+def name_of(source: Any) -> str:
+    """What to call the data."""
+    return str(source) if isinstance(source, (str, Path)) else type(source).__name__
+
+
+def judged_again(record: Record) -> Evaluation:
+    """The evaluation of a run's own test rows, or validation rows where it has none, from the logits it kept."""
+    table = record.predictions.to_pydict()
+    judge = "test" if "test" in table["split"] else "validation"
+    rows = [row for row, name in enumerate(table["split"]) if name == judge]
+    task = record.spec.task
+    logit_columns = ["logit"] if task.kind == "binary" else [f"logit({name})" for name in task.names]
+    logits = torch.tensor([[table[name][row] for name in logit_columns] for row in rows], dtype=torch.float64)
+    target = torch.tensor([task.names.index(table["target"][row]) for row in rows])
+    names = [table["input"][row] for row in rows]
+    return evaluate(
+        logits.squeeze(1) if task.kind == "binary" else logits, target, names, task, record.spec.temperature, judge
+    )
+
+
+def worst_input(record: Record) -> str:
+    """The row with the largest loss among those that a run was judged on, as it can be opened again."""
+    name, source = judged_again(record).worst[0].name, Path(record.data_name)
+    if record.data_name == sources.DIGITS:
+        return name
+    return str((source if source.is_dir() else source.parent) / name)

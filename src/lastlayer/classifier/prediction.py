@@ -1,0 +1,106 @@
+"""What a classifier says of new rows, as a table: one row per input, in order, whatever happened to it."""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.extras import need
+from lastlayer.classifier.task import Task
+from lastlayer.errors import ConfigError, DataError, SaveError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of some rows.
+
+    Attributes:
+        names: What each row is called.
+        task: The classes.
+        logits: float64, (rows, classes), or (rows) for a binary task.
+        probabilities: Calibrated, float64, (rows, classes).
+        problems: Why a row could not be read, by its number; its probabilities mean nothing.
+    """
+
+    names: list[str]
+    task: Task
+    logits: Tensor
+    probabilities: Tensor
+    problems: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def refuse_problems(self) -> "Predictions":
+        """Return self; where an array has no place for a row that could not be read, raise instead."""
+        if self.problems:
+            row, reason = next(iter(self.problems.items()))
+            raise DataError(
+                f"{plural(len(self.problems), 'row')} of {len(self):,} cannot be predicted, first {self.names[row]}: "
+                f"{reason}. The command line keeps such rows in their place, with an error column."
+            )
+        return self
+
+    def table(self, *, top_k: int = 1, every_class: bool = False) -> list[dict[str, Any]]:
+        """One dictionary per row: input, prediction, probability; more of both with `top_k`; error where there is."""
+        if not 1 <= top_k <= len(self.task.classes):
+            raise ConfigError(f"--top-k has to lie between 1 and the {len(self.task.classes)} classes, got {top_k}.")
+        order = self.probabilities.argsort(dim=1, descending=True, stable=True)[:, :top_k].tolist()
+        values = self.probabilities.tolist()
+        return [self._row(row, order[row], values[row], every_class) for row in range(len(self))]
+
+    def _row(self, row: int, order: list[int], values: list[float], every_class: bool) -> dict[str, Any]:
+        fine = row not in self.problems
+        entry: dict[str, Any] = {"input": self.names[row]}
+        for place, index in enumerate(order, start=1):
+            suffix = "" if place == 1 else f"_{place}"
+            entry[f"prediction{suffix}"] = self.task.classes[index] if fine else None
+            entry[f"probability{suffix}"] = values[index] if fine else None
+        if every_class:
+            entry |= {
+                f"p({name})": value if fine else None for name, value in zip(self.task.names, values, strict=True)
+            }
+        if self.problems:
+            entry["error"] = self.problems.get(row)
+        return entry
+
+    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False) -> None:
+        """Write the table to a .csv, .jsonl or .parquet file."""
+        check_format(path)
+        rows = self.table(top_k=top_k, every_class=every_class)
+        try:
+            if path.suffix.lower() == ".parquet":
+                need("pyarrow.parquet").write_table(need("pyarrow").Table.from_pylist(rows), path)
+            else:
+                path.write_text(as_csv(rows) if path.suffix.lower() == ".csv" else as_jsonl(rows), encoding="utf-8")
+        except OSError as error:
+            raise SaveError(
+                f"{path} cannot be written: {error.strerror or error}. Name another with --output."
+            ) from error
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file whose ending names no format."""
+    if path.suffix.lower() not in FORMATS:
+        raise ConfigError(f"--output has to end in {', '.join(FORMATS)}, which names the format: got {path.name!r}.")
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a header; numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["input"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def as_jsonl(rows: list[dict[str, Any]]) -> str:
+    """Rows as JSON, one a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

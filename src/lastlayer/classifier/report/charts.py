@@ -1,0 +1,117 @@
+"""Small charts as SVG: they take their colours from the page, so that light and dark both work."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from lastlayer.classifier.journal import Epoch
+from lastlayer.decisions import Reliability
+
+_WIDTH, _HEIGHT = 420, 260
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 36
+
+
+class _Frame(NamedTuple):
+    """From values to places in the picture."""
+
+    low_x: float
+    high_x: float
+    low_y: float
+    high_y: float
+
+    def x(self, value: float) -> float:
+        share = (value - self.low_x) / ((self.high_x - self.low_x) or 1)
+        return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        share = (value - self.low_y) / ((self.high_y - self.low_y) or 1)
+        return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+
+def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) -> str:
+    """Training and validation loss by epoch, with the best epoch and the loss of knowing nothing."""
+    if not epochs:
+        return ""
+    highest = max([log_classes, *(loss for e in epochs for loss in (e.train_loss, e.validation_log_loss))])
+    frame = _Frame(1, max(len(epochs), 2), 0, min(highest, 3 * log_classes) * 1.05)
+    parts = [
+        _line(frame, [(e.epoch, e.train_loss) for e in epochs], "train"),
+        _line(frame, [(e.epoch, e.validation_log_loss) for e in epochs], "validation"),
+        f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(log_classes)}" '
+        f'y2="{frame.y(log_classes)}"/>',
+        f'<text class="label" x="{_WIDTH - _RIGHT}" y="{frame.y(log_classes) - 4}" text-anchor="end">'
+        f"knowing nothing: {log_classes:.3f}</text>",
+    ]
+    if best_epoch:
+        loss = epochs[best_epoch - 1].validation_log_loss
+        parts.append(f'<circle class="best" cx="{frame.x(best_epoch)}" cy="{frame.y(loss)}" r="4"/>')
+        parts.append(
+            f'<text class="label" x="{frame.x(best_epoch)}" y="{frame.y(loss) - 9}" text-anchor="middle">'
+            f"{loss:.4f}</text>"
+        )
+    parts += _axes(frame, "epoch", "loss (nats)")
+    last = epochs[-1]
+    summary = f"Training loss {last.train_loss:.4f} and validation log-loss {last.validation_log_loss:.4f} at the end"
+    return _svg("".join(parts), summary)
+
+
+def reliability_diagram(found: Reliability) -> str:
+    """Accuracy of the rows of each confidence, against the diagonal of honest confidence."""
+    frame = _Frame(0, 1, 0, 1)
+    most = max((each.count for each in found.bins), default=1)
+    parts = [f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>']
+    for each in found.bins:
+        left, right = frame.x(each.low) + 1, frame.x(each.high) - 1
+        weight = 0.25 + 0.75 * math.sqrt(each.count / most)
+        parts.append(
+            f'<rect class="bin" x="{left}" y="{frame.y(each.accuracy)}" width="{max(right - left, 1):.1f}" '
+            f'height="{frame.y(0) - frame.y(each.accuracy):.1f}" opacity="{weight:.2f}">'
+            f"<title>{each.count} rows: confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}</title></rect>"
+        )
+        parts.append(f'<circle class="best" cx="{frame.x(each.confidence)}" cy="{frame.y(each.accuracy)}" r="2.5"/>')
+    parts += _axes(frame, "confidence", "accuracy")
+    return _svg("".join(parts), f"Expected calibration error {found.ece:.4f}")
+
+
+def _line(frame: _Frame, points: Sequence[tuple[float, float]], name: str) -> str:
+    inside = [(x, min(max(y, frame.low_y), frame.high_y)) for x, y in points if math.isfinite(y)]
+    places = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in inside)
+    return f'<polyline class="{name}" points="{places}"/>'
+
+
+def _axes(frame: _Frame, x: str, y: str) -> list[str]:
+    parts = []
+    for value in _ticks(frame.low_y, frame.high_y):
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(value)}" y2="{frame.y(value)}"/>'
+        )
+        parts.append(f'<text x="{_LEFT - 6}" y="{frame.y(value) + 4}" text-anchor="end">{value:g}</text>')
+    parts += [
+        f'<text x="{frame.x(value)}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{value:g}</text>'
+        for value in _ticks(frame.low_x, frame.high_x)
+    ]
+    middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
+    parts.append(f'<text class="axis" x="{middle_x}" y="{_HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>')
+    parts.append(
+        f'<text class="axis" x="12" y="{middle_y}" text-anchor="middle" '
+        f'transform="rotate(-90 12 {middle_y})">{escape(y)}</text>'
+    )
+    return parts
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers, about five of them."""
+    span = (high - low) or 1
+    size = 10 ** math.floor(math.log10(span / 5))
+    step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor((high - first * step) / step + 1e-9) + 1
+    return [round((first + index) * step, 10) for index in range(count)]
+
+
+def _svg(content: str, summary: str) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(summary)}">'
+        f"<title>{escape(summary)}</title>{content}</svg>"
+    )

@@ -1,0 +1,220 @@
+"""The loop: forward, loss, backward, step; after each epoch a look at rows that it does not train on."""
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lastlayer.classifier.batches import Batch, Examples, SeededBatches, in_order, loader
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.extras import need
+from lastlayer.classifier.interrupts import StopRequest
+from lastlayer.classifier.journal import Epoch, Journal
+from lastlayer.classifier.model import Network
+from lastlayer.decisions import log_loss
+from lastlayer.errors import DataError
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class History:
+    """How a training went.
+
+    Attributes:
+        epochs: One entry each.
+        first_loss: Of the first batch, before any step.
+        expected_first_loss: What a head that knows nothing costs: log C, in nats.
+        prior_entropy: What a model costs that knows only how frequent each class is.
+        best: The weights of the epoch with the lowest validation log-loss.
+        best_epoch: Its number, from 1; 0 where training was interrupted before the first was over.
+        interrupted: Whether somebody stopped it.
+    """
+
+    epochs: list[Epoch]
+    first_loss: float
+    expected_first_loss: float
+    prior_entropy: float
+    best: Weights
+    best_epoch: int
+    interrupted: bool = False
+
+
+def accelerator(config: Config) -> Any:
+    """The device, the precision and the processes to train with."""
+    accelerate = need("accelerate")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had others
+    if config.device != "auto":
+        _check_device(config.device)
+    return accelerate.Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
+
+
+def _check_device(device: str) -> None:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device]:
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise DataError(f"there is no device {device!r} here: found {found}. Say --device auto to take the best.")
+
+
+def batch_size(config: Config, rows: int) -> int:
+    """About 50 steps an epoch, in powers of two from 32 to 2,048."""
+    if config.batch_size is not None:
+        return config.batch_size
+    return int(min(2048, max(32, 2 ** round(math.log2(max(rows, 1) / 50)))))
+
+
+def workers(config: Config, kind: str) -> int:
+    """Processes that read images; tables are in memory."""
+    if config.workers is not None:
+        return config.workers
+    return 0 if kind == "table" else min(4, (os.cpu_count() or 1) // 2)
+
+
+def expected_losses(target: Tensor, classes: int) -> tuple[float, float]:
+    """log C, and the entropy of the class frequencies, in nats.
+
+    >>> [round(loss, 4) for loss in expected_losses(torch.tensor([0, 0, 0, 1]), 2)]
+    [0.6931, 0.5623]
+    """
+    counts = torch.tensor(list(Counter(target.tolist()).values()), dtype=torch.float64)
+    share = counts / counts.sum()
+    return math.log(classes), float(-(share * share.log()).sum())
+
+
+def train(
+    network: Network,
+    rows: Examples,
+    validation: Examples,
+    config: Config,
+    *,
+    kind: str,
+    classes: int,
+    journal: Journal,
+    request: StopRequest,
+    on_best: Callable[[Weights], None],
+) -> History:
+    """Train `network` in place and return what happened; `on_best` gets the weights of each new best epoch."""
+    helper = accelerator(config)
+    order = SeededBatches(
+        len(rows), batch_size(config, len(rows)), config.seed, helper.process_index, helper.num_processes
+    )
+    batches = loader(rows, order, workers(config, kind))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    model, optimizer = helper.prepare(network, optimizer)
+    history = History([], math.nan, *expected_losses(rows.labelled, classes), _copied(network), 0)
+    started = time.monotonic()
+    for number in range(1, config.epochs + 1):
+        order.epoch = number
+        begun = time.monotonic()
+        loss = _one_epoch(model, batches, optimizer, helper, number, history, journal, request)
+        if request.made:
+            history.interrupted = True
+            if not history.epochs:
+                history.best = _copied(network)
+            break
+        if not math.isfinite(loss):
+            _diverged(number, loss, config, history, journal)
+            break
+        epoch = _judge(number, loss, network, validation, helper.device, begun, history)
+        if epoch.best:
+            history.best, history.best_epoch = _copied(network), number
+            on_best(history.best)
+        history.epochs.append(epoch)
+        left = (time.monotonic() - started) / number * (config.epochs - number)
+        journal.listener.epoch(epoch, config.epochs, left)
+        if number - history.best_epoch >= config.patience:
+            break
+    helper.unwrap_model(model, keep_fp32_wrapper=False).to("cpu").load_state_dict(history.best)
+    return history
+
+
+def _one_epoch(
+    model: nn.Module,
+    batches: Any,
+    optimizer: Any,
+    helper: Any,
+    number: int,
+    history: History,
+    journal: Journal,
+    request: StopRequest,
+) -> float:
+    """One pass over the training rows; returns the mean loss."""
+    model.train()
+    total, rows = torch.zeros((), device=helper.device), 0
+    batch: Batch
+    for batch in journal.track(batches, f"epoch {number}", len(batches)):
+        inputs, target = batch.inputs_on(helper.device), batch.labelled.to(helper.device)
+        optimizer.zero_grad()
+        loss = model(inputs, target)
+        helper.backward(loss)
+        optimizer.step()
+        total += loss.detach() * len(target)
+        rows += len(target)
+        if math.isnan(history.first_loss):
+            _say_first_loss(loss.item(), history, journal)
+        if request.made:
+            break
+    return float(total) / max(rows, 1)
+
+
+def _say_first_loss(loss: float, history: History, journal: Journal) -> None:
+    history.first_loss = loss
+    classes = round(math.exp(history.expected_first_loss))
+    journal.say(
+        f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {classes} = "
+        f"{history.expected_first_loss:.4f}; one that knows only the class frequencies {history.prior_entropy:.4f}."
+    )
+
+
+def _judge(
+    number: int, loss: float, network: Network, validation: Examples, device: Any, begun: float, history: History
+) -> Epoch:
+    logits, _ = predict_logits(network, validation, device)
+    score = log_loss(logits, validation.labelled)
+    accuracy = float((decided(logits) == validation.labelled).double().mean())
+    best = all(score < epoch.validation_log_loss for epoch in history.epochs)
+    return Epoch(number, loss, score, accuracy, time.monotonic() - begun, best)
+
+
+def _diverged(number: int, loss: float, config: Config, history: History, journal: Journal) -> None:
+    said = (
+        f"the training loss became {loss} in epoch {number}: the steps are too large. Lower --lr (now {config.lr:g})."
+    )
+    if not history.epochs:
+        raise DataError(said[0].upper() + said[1:])
+    journal.say(f"Stopped: {said} The best epoch so far is kept.")
+
+
+def decided(logits: Tensor) -> Tensor:
+    """The index of the predicted class: the largest logit, or whether the single one is above 0."""
+    return (logits > 0).long() if logits.dim() == 1 else logits.argmax(1)
+
+
+def predict_logits(
+    network: nn.Module, examples: Examples, device: Any, workers: int = 0
+) -> tuple[Tensor, dict[int, str]]:
+    """Logits in float64 of all rows in order, and why some of them could not be read."""
+    training = network.training
+    network.eval()
+    parts: list[Tensor] = []
+    problems: dict[int, str] = {}
+    row = 0
+    try:
+        with torch.no_grad():
+            for batch in loader(examples, in_order(len(examples)), workers):
+                parts.append(network(batch.inputs_on(device)).to("cpu", torch.float64))
+                problems |= {row + place: reason for place, reason in batch.problems.items()}
+                row += len(parts[-1])
+    finally:
+        network.train(training)
+    return torch.cat(parts), problems
+
+
+def _copied(network: nn.Module) -> Weights:
+    return {name: weight.detach().to("cpu", copy=True) for name, weight in network.state_dict().items()}
