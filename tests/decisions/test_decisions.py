@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from lastlayer.decisions import Calibration, brier_score, calibrate, fit_temperature, log_loss, reliability
+from lastlayer.decisions import brier_score, calibrate, fit_temperature, log_loss, reliability
 
 
 def honest(rows=4000, classes=5, seed=0):
@@ -54,11 +54,16 @@ def test_a_temperature_is_kept_where_it_helps():
 
 
 def test_a_temperature_is_not_kept_where_it_does_not_help_unseen_rows():
-    # right in every row of one half and wrong in every row of the other: no fold learns from the rest
     kept = [calibrate(*honest(rows=40, seed=seed)).kept for seed in range(30)]
     assert not all(kept)
-    worse = Calibration(1.0, 1.3, 0.5, 0.50001)
-    assert not worse.kept
+
+
+def test_rows_that_are_all_right_say_nothing_about_how_sure_to_be():
+    logits, _ = honest(rows=100)
+    found = calibrate(logits, logits.argmax(1))
+    assert (found.temperature, found.kept, found.fitted) == (1.0, False, 0.05)
+    hopeless = calibrate(logits, logits.argmin(1))
+    assert (hopeless.temperature, hopeless.kept, hopeless.fitted) == (1.0, False, 20.0)
 
 
 def test_held_out_loss_is_of_rows_that_the_fit_has_not_seen():

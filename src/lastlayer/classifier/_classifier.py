@@ -46,6 +46,13 @@ class Classifier:
         self._record: Record | None = None
         self._network: Network | None = None
 
+    @classmethod
+    def of(cls, config: Config, *, listener: Listener) -> "Classifier":
+        """Make a classifier of settings that are checked already."""
+        model = cls(listener=listener)
+        model.config = config
+        return model
+
     def fit(self, data: Any, target: str | None = None, *, output: str | Path | None = None) -> Self:
         """Train on labelled data.
 
@@ -93,8 +100,9 @@ class Classifier:
         return self.predictions(x).refuse_problems().logits.numpy()
 
     def predictions(self, x: Any) -> Predictions:
-        """Predict, keeping the place of each input that cannot be read."""
-        return self._predicted(self._open(x))
+        """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""
+        several = isinstance(x, (list, tuple)) and x and all(isinstance(one, (str, Path, bytes)) for one in x)
+        return Predictions.joined([self._predicted(self._open(one)) for one in (x if several else [x])])
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Judge the classifier.
@@ -139,7 +147,7 @@ class Classifier:
         if target is None and rows.labels is not None and rows.labels[0] != "":
             target = rows.labels[0]
         index = None if target is None else record.spec.task.index(target)
-        return fitting.explained(found.logits[0], index, record.spec)
+        return fitting.explained(found.logits[0], index, record.spec, name=rows.names[0])
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""

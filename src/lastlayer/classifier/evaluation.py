@@ -19,7 +19,7 @@ _BINS = 15
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and where it lies in 95 of 100 samples of as many rows (percentile bootstrap)."""
+    """A score and where it lies in 95 of 100 samples of as many rows: percentile bootstrap, Wilson for the accuracy."""
 
     value: float
     low: float
@@ -67,6 +67,16 @@ class Evaluation:
     def __getitem__(self, score: str) -> float:
         """Return one score by name."""
         return self.scores[score].value
+
+    def confused(self) -> list[tuple[int, str, str]]:
+        """How often which class is taken for which other, most often first."""
+        cells = [
+            (count, self.classes[index], self.classes[place])
+            for index, row in enumerate(self.confusion)
+            for place, count in enumerate(row)
+            if count and place != index
+        ]
+        return sorted(cells, key=lambda cell: -cell[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON."""
@@ -174,7 +184,22 @@ def _with_intervals(table: _Table) -> dict[str, Interval]:
     random = np.random.default_rng(0)
     times = max(100, min(_BOOTSTRAPS, _BUDGET // rows))
     samples = [table.scores(random.integers(0, rows, rows)) for _ in range(times)]
-    return {
+    found = {
         name: Interval(value, *np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())
         for name, value in values.items()
     }
+    return {**found, "accuracy": Interval(values["accuracy"], *wilson(values["accuracy"], rows))}
+
+
+def wilson(share: float, rows: int, z: float = 1.959964) -> tuple[float, float]:
+    """Where a share lies in 95 of 100 samples; unlike the bootstrap's it has a width where all rows are right.
+
+    >>> [round(end, 4) for end in wilson(1.0, 100)]
+    [0.963, 1.0]
+
+    Source: Wilson 1927.
+    """
+    middle = share + z * z / (2 * rows)
+    spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    scale = 1 + z * z / rows
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

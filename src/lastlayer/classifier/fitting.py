@@ -1,5 +1,6 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
+import math
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
-from lastlayer.decisions import Calibration, calibrate
+from lastlayer.decisions import Calibration, calibrate, temperature
 from lastlayer.explanation import Trace, explain
 
 
@@ -187,7 +188,7 @@ def _finish(
         "classes": _class_counts(ready),
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
-        "calibration": asdict(found) | {"kept": found.kept},
+        "calibration": {name: value for name, value in asdict(found).items() if value == value},
         "training": {
             "best_epoch": history.best_epoch,
             "interrupted": history.interrupted,
@@ -208,7 +209,7 @@ def _finish(
         left_out=data["left_out"],
         evaluation=evaluation,
         rows=judged,
-        explained=explained(logits[judge][worst], int(target[worst]), spec),
+        explained=explained(logits[judge][worst], int(target[worst]), spec, judged.names[worst]),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )
@@ -230,8 +231,12 @@ def _calibration(found: Calibration) -> str:
     scores = f"log-loss of held-out validation rows {found.before:.4f} → {found.after:.4f}"
     if found.kept:
         return f"Temperature {found.temperature:.4f} is kept: {scores}."
-    if found.fitted == 1.0:
+    if math.isnan(found.fitted):
         return "Temperature stays 1: there are too few validation rows to fit one."
+    if found.fitted == temperature.LEAST:
+        return "Temperature stays 1: every validation row is right, so nothing says how sure is too sure."
+    if found.fitted == temperature.MOST:
+        return "Temperature stays 1: validation rows are predicted no better than at random."
     return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
 
 
@@ -266,9 +271,11 @@ def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
     return need("pyarrow").table(arrays)
 
 
-def explained(logits: Tensor, target: int | None, spec: ModelSpec) -> Trace:
+def explained(logits: Tensor, target: int | None, spec: ModelSpec, name: str) -> Trace:
     """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
-    return explain(logits, target, classes=spec.task.names, kind=spec.task.kind, temperature=spec.temperature)
+    trace = explain(logits, target, classes=spec.task.names, kind=spec.task.kind, temperature=spec.temperature)
+    predicted = spec.task.names[int(training.decided(logits.unsqueeze(0))[0])]
+    return replace(trace, context={"input": name, "prediction": predicted})
 
 
 def name_of(source: Any) -> str:

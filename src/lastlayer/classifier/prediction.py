@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lastlayer.classifier.data.rows import plural
@@ -37,6 +39,18 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """The rows of several, one after the other."""
+        starts = [sum(map(len, parts[:place])) for place in range(len(parts))]
+        return cls(
+            [name for part in parts for name in part.names],
+            parts[0].task,
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.probabilities for part in parts]),
+            {start + row: why for start, part in zip(starts, parts, strict=True) for row, why in part.problems.items()},
+        )
 
     def refuse_problems(self) -> "Predictions":
         """Return self; where an array has no place for a row that could not be read, raise instead."""

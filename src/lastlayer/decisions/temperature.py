@@ -6,6 +6,7 @@ that the model was not trained on, and kept only where rows that the fit has not
 Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,21 +25,19 @@ class Calibration:
     """What came of fitting a temperature.
 
     Attributes:
-        temperature: What to divide logits by: the fitted one, or 1 where it did not help.
-        fitted: The temperature that all rows together ask for.
+        temperature: What to divide logits by: the fitted one where it is kept, else 1.
+        kept: Whether the fitted one helps rows that it was not fitted to.
+        fitted: The temperature that all rows together ask for; NaN where there are too few to fit one, 0.05 or 20
+            where they ask for none: every row is right, or they are predicted no better than at random.
         before: Mean log-loss at temperature 1, in nats.
         after: Mean log-loss of rows that the fit had not seen, each at the temperature of the others.
     """
 
     temperature: float
+    kept: bool
     fitted: float
     before: float
     after: float
-
-    @property
-    def kept(self) -> bool:
-        """Whether the temperature helps rows that it was not fitted to."""
-        return self.after < self.before
 
 
 def fit_temperature(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"]) -> float:
@@ -91,7 +90,7 @@ def calibrate(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows
     z = logits.detach().double()
     before = log_loss(z, target)
     if len(target) < 2 * folds:
-        return Calibration(1.0, 1.0, before, before)  # too few to hold any back
+        return Calibration(1.0, False, math.nan, before, before)  # too few to hold any back
     fold = torch.empty_like(target)
     fold[target.argsort(stable=True)] = torch.arange(len(target), device=target.device) % folds  # each class spread
     total = 0.0
@@ -101,7 +100,8 @@ def calibrate(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows
         total += log_loss(z[held], target[held], temperature) * int(held.sum())
     after = total / len(target)
     fitted = fit_temperature(z, target)
-    return Calibration(fitted if after < before else 1.0, fitted, before, after)
+    kept = after < before and LEAST < fitted < MOST
+    return Calibration(fitted if kept else 1.0, kept, fitted, before, after)
 
 
 def _slope(z: Tensor, target: Tensor, beta: float) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """A trace as JSON: every number exact, formulas both ways, texts in English."""
 
-import json
 from typing import Any
 
 from lastlayer.explanation import texts
@@ -8,11 +7,6 @@ from lastlayer.explanation.expressions import numbers, symbols
 from lastlayer.explanation.trace import Step, Trace
 
 VERSION = 1
-
-
-def dumps(trace: Trace) -> str:
-    """Return the trace as JSON text."""
-    return json.dumps(as_dict(trace), ensure_ascii=False, indent=2)
 
 
 def as_dict(trace: Trace) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """A computation as data: steps with their formulas, values and checks. Nothing here prints."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,11 +113,15 @@ class Trace:
 
         return plain(self, language, width)
 
-    def to_json(self) -> str:
-        """Return the trace as JSON with a version; numbers are exact."""
-        from lastlayer.explanation.as_json import dumps
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trace as plain lists and dictionaries, with a version; numbers are exact."""
+        from lastlayer.explanation.as_json import as_dict
 
-        return dumps(self)
+        return as_dict(self)
+
+    def to_json(self) -> str:
+        """Return the trace as JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
 
     def __str__(self) -> str:
         return self.text()

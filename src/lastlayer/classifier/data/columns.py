@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.classifier.data.tables import arrow
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, DataError, did_you_mean
@@ -85,12 +86,12 @@ class TableSpec:
                 f"{examples(lacking, 8)}.{did_you_mean(lacking[0], data.column_names)} "
                 f"It has: {examples(data.column_names, 12)}."
             )
-        rows, missing = len(data), set(self.words_for_missing)
+        table, rows, missing = arrow(data), len(data), set(self.words_for_missing)
         numbers: list[np.ndarray] = []
         indices: list[np.ndarray] = []
         problems: dict[int, str] = {}
         for column in self.columns:
-            cells = data.data.column(column.name)
+            cells = table.column(column.name)
             if column.kind == "categorical":
                 indices.append(_indices(column, words(cells, missing)))
                 continue
@@ -130,8 +131,9 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
                 f"there is no column {name!r} to ignore or to take as categories."
                 f"{did_you_mean(name, data.column_names)} The columns are: {examples(data.column_names, 12)}."
             )
+    table = arrow(data)
     learnt = [
-        _learn(name, data.data.column(name), config, journal) for name in data.column_names if name not in config.ignore
+        _learn(name, table.column(name), config, journal) for name in data.column_names if name not in config.ignore
     ]
     columns = tuple(column for column in learnt if column is not None)
     if not columns:
@@ -147,8 +149,8 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
 
 def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | None:
     missing = set(config.missing)
-    arrow = need("pyarrow").types
-    if arrow.is_nested(cells.type) or arrow.is_binary(cells.type):
+    types = need("pyarrow").types
+    if types.is_nested(cells.type) or types.is_binary(cells.type):
         journal.say(f"Column {name!r} left out: it holds {cells.type}, neither numbers nor words.")
         return None
     text = words(cells, missing)
@@ -158,8 +160,8 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
         return None
     lacks = len(present) < len(text)
     if name not in config.categorical:
-        is_text = arrow.is_string(cells.type) or arrow.is_large_string(cells.type) or arrow.is_dictionary(cells.type)
-        if arrow.is_boolean(cells.type) or (is_text and all(word.lower() in _TRUTH for word in present)):
+        is_text = types.is_string(cells.type) or types.is_large_string(cells.type) or types.is_dictionary(cells.type)
+        if types.is_boolean(cells.type) or (is_text and all(word.lower() in _TRUTH for word in present)):
             return _standardised(Column(name, "boolean", missing=lacks), cells, missing)
         _, bad = _numbers(Column(name, "numeric"), cells, missing)
         numeric = len(present) - int(bad.sum())
@@ -202,12 +204,12 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 def _numbers(column: Column, cells: Any, missing: set[str]) -> tuple[np.ndarray, np.ndarray]:
     """The cells as float64, NaN where missing or not a number, and which of them are not a number."""
-    arrow = need("pyarrow").types
-    if arrow.is_boolean(cells.type) or arrow.is_integer(cells.type) or arrow.is_floating(cells.type):
+    types = need("pyarrow").types
+    if types.is_boolean(cells.type) or types.is_integer(cells.type) or types.is_floating(cells.type):
         values = cells.to_pandas().astype("float64").to_numpy(copy=True)
         values[np.isinf(values)] = np.nan
         return values, np.zeros(len(values), bool)
-    if arrow.is_temporal(cells.type):
+    if types.is_temporal(cells.type):
         values = np.array([np.nan if cell is None else _seconds(cell) for cell in cells.to_pylist()])
         return values, np.zeros(len(values), bool)
     text = words(cells, missing)

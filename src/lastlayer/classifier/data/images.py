@@ -93,7 +93,7 @@ def read_folder(folder: Path, journal: Journal) -> Rows:
     if others:
         kinds = ", ".join(f"{count} × {suffix or 'no ending'}" for suffix, count in Counter(
             path.suffix.lower() for path in others).most_common(3))  # fmt: skip
-        journal.say(f"{plural(len(others), 'file')} that are no images left out ({kinds}).")
+        journal.say(f"Left out, being no images: {plural(len(others), 'file')} ({kinds}).")
     names = [str(path.relative_to(folder)) for path in paths]
     data = from_pictures([{"path": str(path), "bytes": None} for path in paths])
     return Rows("image", data, names, list(labels), [str(name) for name in given] if is_split else None)

@@ -1,6 +1,7 @@
 """What a person may name as new data to predict: a file, a folder, one row of a table, or something in memory."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +20,33 @@ _ONE_ROW = re.compile(r"^(?P<source>.+)#(?P<row>\d+)$")
 
 def open_inputs(source: Any, kind: str, config: Config) -> Rows:
     """Read rows to predict; a table that has the target column keeps it as labels."""
+    if isinstance(source, bytes):
+        return _stream(source, kind, config)
     if isinstance(source, (str, Path)):
         return _named(str(source), kind, config)
     if kind == "table":
-        return _table_rows(*_in_memory(source), config)
+        return _table_rows(*sources.in_memory([source] if isinstance(source, dict) else source), config)
     pictures = source if isinstance(source, (list, tuple)) else [source]
     return _joined([_picture(picture, place, config) for place, picture in enumerate(pictures, start=1)])
+
+
+def _stream(content: bytes, kind: str, config: Config) -> Rows:
+    """Standard input: a CSV with its header or JSON lines for a table; one picture, or a path a line, for images."""
+    if not content.strip():
+        raise DataError("standard input is empty: expected rows to predict.")
+    if kind == "table":
+        suffix = ".jsonl" if content.lstrip()[:1] == b"{" else ".csv"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"stdin{suffix}")
+            path.write_bytes(content)
+            data = tables.read_table(path, encoding=config.encoding, separator=config.separator)
+        return _table_rows(data, "stdin", config)
+    try:
+        paths = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError:
+        return Rows("image", images.from_pictures([{"path": None, "bytes": content}]), ["stdin"])
+    names = [path.strip() for path in paths if path.strip()]
+    return Rows("image", images.from_pictures([{"path": name, "bytes": None} for name in names]), names)
 
 
 def _named(name: str, kind: str, config: Config) -> Rows:
@@ -59,15 +81,11 @@ def _images(name: str) -> Rows:
     return Rows("image", data, [str(file) for file in found])
 
 
-def _in_memory(source: Any) -> tuple[Any, str]:
-    return sources.in_memory([source] if isinstance(source, dict) else source)
-
-
 def _table_rows(data: Any, name: str, config: Config) -> Rows:
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)]
     if config.target is None or config.target not in data.column_names:
         return Rows("table", data, names)
-    labels = sources.read_labels(data.data.column(config.target), config)
+    labels = sources.read_labels(tables.arrow(data).column(config.target), config)
     rest = data.remove_columns(config.target)
     return Rows("table", rest, names, ["" if label is None else label for label in labels])
 

@@ -107,7 +107,7 @@ def _labelled(
             f"The columns are: {examples(columns, 12)}."
         )
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)] if isinstance(name, str) else name
-    labels = read_labels(data.data.column(config.target), config)
+    labels = read_labels(tables.arrow(data).column(config.target), config)
     rows = Rows(
         "table", data.remove_columns(config.target), names, ["" if label is None else label for label in labels], given
     )
@@ -118,8 +118,8 @@ def _labelled(
         raise DataError(
             f"the target column {config.target!r} is missing in {plural(len(unlabelled), 'row')} of {len(rows):,} "
             f"({examples([names[row] for row in unlabelled])}). Fill them in, remove those rows, or leave them out "
-            f"with --drop-unlabelled. Cells count as missing if they are empty or hold one of: "
-            f"{examples([word for word in config.missing if word], 8)} (--missing overrules it)."
+            f"with --drop-unlabelled. Empty cells count as missing, and so do the words "
+            f"{', '.join(word for word in config.missing if word and word[0] not in '#-<')} (--missing overrules them)."
         )
     journal.say(
         f"Left out {plural(len(unlabelled), 'row')} without a class ({examples([names[row] for row in unlabelled])})."
@@ -129,8 +129,7 @@ def _labelled(
 
 def read_labels(cells: Any, config: Config) -> list[Label | None]:
     """Classes as numbers where all are written as numbers, else as words ("007" is a word); None where missing."""
-    arrow = need("pyarrow").types
-    if arrow.is_boolean(cells.type):
+    if need("pyarrow").types.is_boolean(cells.type):
         return list(cells.to_pylist())
     text = words(cells, set(config.missing))
     known: dict[str, Label] = {}

@@ -56,6 +56,11 @@ def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = N
     return data
 
 
+def arrow(data: Any) -> Any:
+    """The rows of a dataset as one Arrow table; its own `data` still holds the rows that were not selected."""
+    return data.with_format("arrow")[:]
+
+
 def inspect(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Layout:
     """Go through a text table line by line: its encoding, its separator, and as many cells in each row."""
     raw = path.read_bytes()

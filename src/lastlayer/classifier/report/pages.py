@@ -91,7 +91,10 @@ def report(facts: Facts) -> str:
             calibration=facts.calibration,
             classes=found.classes,
             confusion=_confusion(found) if len(found.classes) <= _WHOLE_MATRIX else None,
-            confused=_confused(found),
+            confused=[
+                {"count": count, "true": true, "predicted": called}
+                for count, true, called in found.confused()[:_MOST_CONFUSED]
+            ],
             worst=[_example(example, facts.rows) for example in found.worst],
             explained={
                 "name": facts.rows.names[facts.explained_row],
@@ -166,17 +169,6 @@ def _confusion(found: Evaluation) -> list[dict[str, Any]]:
         }
         for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True))
     ]
-
-
-def _confused(found: Evaluation) -> list[dict[str, Any]]:
-    cells = [
-        (count, found.classes[index], found.classes[place])
-        for index, row in enumerate(found.confusion)
-        for place, count in enumerate(row)
-        if count and place != index
-    ]
-    cells.sort(key=lambda cell: -cell[0])
-    return [{"count": count, "true": true, "predicted": called} for count, true, called in cells[:_MOST_CONFUSED]]
 
 
 def _example(example: Example, rows: Rows) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""lastlayer evaluate RUN [DATA]: how good a classifier is, on its own test rows or on other labelled data."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[str | None, typer.Argument(help="Labelled data; the run's own test rows.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> int:
+    """Show scores with intervals, the confusion matrix, reliability and the worst rows."""
+    from lastlayer.classifier import Classifier
+    from lastlayer.cli import console, scores
+
+    found = Classifier.load(run).evaluate(data)
+    if as_json:
+        console.print_json(found.to_dict())
+        return 0
+    screen = console.out()
+    screen.print(scores.score_table(found))
+    matrix = scores.confusion_table(found)
+    if matrix is not None:
+        screen.print(matrix)
+    for line in scores.confused_lines(found):
+        screen.print(line)
+    screen.print(scores.reliability_table(found))
+    screen.print(scores.worst_table(found))
+    return 0

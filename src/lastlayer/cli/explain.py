@@ -1,0 +1,83 @@
+"""lastlayer explain: from logits to probabilities, loss and gradient, step by step."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lastlayer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lastlayer.explanation import Trace
+
+
+def command(
+    run: Annotated[Path | None, typer.Argument(help="A run folder; none with --logits.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[INPUT]", help="One input; the run's own row with the largest loss.")
+    ] = None,
+    logits: Annotated[str | None, typer.Option(help="Typed numbers: 4,2,-2.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Their names: dog,cat,rabbit.")] = None,
+    target: Annotated[str | None, typer.Option(help="The true class, by name or by number.")] = None,
+    kind: Annotated[str, typer.Option(help="With --logits: multiclass, binary or multilabel.")] = "multiclass",
+    temperature: Annotated[float, typer.Option(help="With --logits: divide them by this.")] = 1.0,
+    lang: Annotated[str, typer.Option(help="en or ko.")] = "en",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the trace as JSON.")] = False,
+) -> int:
+    """Show how logits become probabilities, a loss and a gradient."""
+    from lastlayer.cli import console
+    from lastlayer.explanation import text
+
+    if (run is None) == (logits is None):
+        raise ConfigError(
+            "name a run folder (lastlayer explain RUN [INPUT]) or numbers (--logits 4,2,-2), one of them."
+        )
+    title = ""
+    if logits is not None:
+        trace = _typed(logits, classes, target, kind, temperature)
+    else:
+        trace, title = _of_run(run, source, target)
+    if as_json:
+        console.print_json(trace.to_dict())
+        return 0
+    screen = console.out()
+    if title:
+        screen.print(title)
+    width = min(screen.width, 100) if screen.is_terminal else 80
+    console.print_lines(screen, text.lines(trace, lang, max(width, 60)))
+    return 0
+
+
+def _typed(logits: str, classes: str | None, target: str | None, kind: str, temperature: float) -> "Trace":
+    from lastlayer.explanation import explain
+
+    names = None if classes is None else [name.strip() for name in classes.split(",")]
+    answer: int | str | list[str] | None = target
+    if target is not None and kind == "multilabel":
+        answer = [name.strip() for name in target.split(",") if name.strip()]
+    elif target is not None and target.isdecimal() and target not in (names or []):
+        answer = int(target)
+    numbers = parse_numbers(logits)
+    return explain(numbers, answer, classes=names, kind=kind, temperature=temperature)
+
+
+def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["Trace", str]:
+    from lastlayer.classifier import Classifier
+
+    model = Classifier.load(run or Path())
+    trace = model.explain(source, target)
+    return trace, trace.context.get("input", "")
+
+
+def parse_numbers(text: str) -> list[float]:
+    """Read numbers as people type them: commas, semicolons or spaces between, a real minus sign allowed.
+
+    >>> parse_numbers("4, 2 −2")
+    [4.0, 2.0, -2.0]
+    """
+    words = [word for word in re.split(r"[,;\s]+", text.replace("−", "-").replace("–", "-").strip("[]() ")) if word]
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise ConfigError(f"--logits has to be numbers such as 4,2,-2: {error}.") from None

@@ -1,0 +1,47 @@
+"""lastlayer predict RUN INPUT...: one row per input, in order; what cannot be read keeps its place."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, tables, one row of a table (file.csv#12), or - for stdin.")
+    ],
+    top_k: Annotated[int, typer.Option(help="Show the k most probable classes.")] = 1,
+    every_class: Annotated[bool, typer.Option("--all", help="Add a p(class) column for every class.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Write to FILE.csv, FILE.jsonl or FILE.parquet instead of showing.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
+) -> int:
+    """Predict new data. Exit code 1 where a row could not be read; its error column says why."""
+    from lastlayer.classifier import Classifier
+    from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
+    from lastlayer.cli import console
+    from lastlayer.cli.scores import prediction_table
+
+    if output is not None:
+        check_format(output)
+    found = Classifier.load(run).predictions([_source(name) for name in inputs])
+    code = 1 if found.problems else 0
+    if output is not None:
+        found.write(output, top_k=top_k, every_class=every_class)
+        console.err().print(f"Wrote {len(found):,} rows to {output}; {len(found.problems):,} of them with an error.")
+        return code
+    rows = found.table(top_k=top_k, every_class=every_class)
+    if as_json:
+        sys.stdout.write(as_jsonl(rows))
+    elif sys.stdout.isatty():
+        console.out().print(prediction_table(rows))
+    else:
+        sys.stdout.write(as_csv(rows))
+    return code
+
+
+def _source(name: str) -> str | bytes:
+    return sys.stdin.buffer.read() if name == "-" else name

@@ -1,0 +1,113 @@
+"""lastlayer train DATA: labelled data in, run folder out."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
+
+
+def command(
+    data: Annotated[str, typer.Argument(help="digits, a folder of images, or a .csv, .tsv, .parquet or .jsonl table.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column of a table that holds the class.", rich_help_panel=_DATA)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary (one sigmoid) or multiclass (softmax); inferred.", rich_help_panel=_DATA)
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option(help="For binary: the class that counts as yes.", rich_help_panel=_DATA)
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="Column not to look at; may be repeated.", rich_help_panel=_DATA)
+    ] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="Column to take as categories; may be repeated.", rich_help_panel=_DATA)
+    ] = None,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Word for a missing cell, instead of the usual ones; may be repeated.", rich_help_panel=_DATA
+        ),
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text table.", rich_help_panel=_DATA)] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Between the cells of a text table.", rich_help_panel=_DATA)
+    ] = None,
+    drop_unlabelled: Annotated[
+        bool | None, typer.Option("--drop-unlabelled", help="Leave out rows without a class.", rich_help_panel=_DATA)
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Stop at an image that cannot be read.", rich_help_panel=_DATA)
+    ] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Images with more pixels count as unreadable.", rich_help_panel=_DATA)
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of rows that chooses the epoch.", rich_help_panel=_DATA)
+    ] = None,
+    test: Annotated[float | None, typer.Option(help="Share of rows kept for the end.", rich_help_panel=_DATA)] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="small-cnn, mlp, or the name of a timm model.", rich_help_panel=_MODEL)
+    ] = None,
+    pretrained: Annotated[
+        bool | None, typer.Option("--pretrained", help="Start from published weights.", rich_help_panel=_MODEL)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side that images are brought to.", rich_help_panel=_MODEL)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes.", rich_help_panel=_TRAINING)] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without improvement before it stops.", rich_help_panel=_TRAINING)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=_TRAINING)] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=_TRAINING)] = None,
+    precision: Annotated[str | None, typer.Option(help="no, bf16 or fp16.", rich_help_panel=_TRAINING)] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_TRAINING)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.", rich_help_panel=_TRAINING)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="YAML of settings, such as config.yaml of a run; flags overrule it.", rich_help_panel=_RUN),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A new folder for the run; runs/DATA-TIME.", rich_help_panel=_RUN)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=_RUN)] = False,
+) -> int:
+    """Train a calibrated classifier on labelled data, and keep it in a run folder."""
+    given = {name: value for name, value in locals().items() if name not in ("data", "config", "output", "as_json")}
+    return _train(data, given, config, output, as_json)
+
+
+def _train(data: str, given: dict[str, Any], config_file: Path | None, output: Path | None, as_json: bool) -> int:
+    from lastlayer.classifier import Classifier
+    from lastlayer.classifier.config import Config
+    from lastlayer.cli import console
+    from lastlayer.cli.scores import score_table
+
+    base = None if config_file is None else Config.from_yaml(config_file)
+    config = Config.of({name: value for name, value in given.items() if value is not None}, base)
+    folder = output or _default_folder(data)
+    model = Classifier.of(config, listener=console.Shown()).fit(data, output=folder)
+    found = model.evaluate()
+    if as_json:
+        console.print_json({"run": str(folder), **found.to_dict()})
+        return 0
+    screen = console.out()
+    screen.print()
+    screen.print(score_table(found))
+    screen.print()
+    screen.print(f"Run folder: {folder}")
+    screen.print(f"Report:     {folder / 'report.html'}")
+    screen.print(f"Next:       lastlayer evaluate {folder}")
+    return 0
+
+
+def _default_folder(data: str) -> Path:
+    return Path("runs") / f"{Path(data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
