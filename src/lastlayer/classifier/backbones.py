@@ -16,6 +16,7 @@ from lastlayer.errors import ConfigError, did_you_mean
 SMALL_CNN, MLP = "small-cnn", "mlp"
 _SMALL_IMAGE = 64  # up to this side the small network serves by default, and reads images at their own size
 _DEFAULT_TIMM = "resnet18"
+_FULL_SIDE = 24  # the small network convolves larger images at half their size or less
 _LEAST_TIMM = 32  # what five halvings leave one pixel of
 
 
@@ -119,12 +120,18 @@ class Standardise(nn.Module):
 
 
 class SmallCNN(nn.Module):
-    """Convolutions for images from 8×8 pixels on: two a stage, halving until about 4 pixels are left."""
+    """Convolutions for images of 8 to 64 pixels: two a stage, halving until about 4 pixels are left.
+
+    Larger images are first halved by strided convolutions, so that an epoch costs seconds on a CPU.
+    """
 
     def __init__(self, spec: ImageSpec, width: int = 32) -> None:
         super().__init__()
         layers: list[nn.Module] = [Standardise(spec)]
         channels, side, out = spec.channels, spec.size, width
+        while side > _FULL_SIDE:
+            layers += _convolution(channels, width, stride=2)
+            channels, side = width, (side + 1) // 2
         while True:
             layers += [*_convolution(channels, out), *_convolution(out, out)]
             channels = out
@@ -141,8 +148,8 @@ class SmallCNN(nn.Module):
         return features
 
 
-def _convolution(channels: int, out: int) -> list[nn.Module]:
-    return [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+def _convolution(channels: int, out: int, stride: int = 1) -> list[nn.Module]:
+    return [nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
 
 class TableNet(nn.Module):

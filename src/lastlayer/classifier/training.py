@@ -87,6 +87,57 @@ def expected_losses(target: Tensor, classes: int) -> tuple[float, float]:
     return math.log(classes), float(-(share * share.log()).sum())
 
 
+class Loop:
+    """The epochs of one training: the network, its optimizer and its batches, on the device.
+
+    Args:
+        network: Trained in place.
+        rows: To train on.
+        config: Settings.
+        kind: "image" or "table".
+        journal: Hears of the progress.
+        request: Whether to stop at the next step.
+    """
+
+    def __init__(
+        self, network: Network, rows: Examples, config: Config, kind: str, journal: Journal, request: StopRequest
+    ) -> None:
+        self.helper = accelerator(config)
+        self.order = SeededBatches(
+            len(rows), batch_size(config, len(rows)), config.seed, self.helper.process_index, self.helper.num_processes
+        )
+        self.batches = loader(rows, self.order, workers(config, kind))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.model, self.optimizer = self.helper.prepare(network, optimizer)
+        self.journal, self.request = journal, request
+        self.first_loss = math.nan
+
+    def epoch(self, number: int) -> float:
+        """One pass over the training rows; returns the mean loss."""
+        self.order.epoch = number
+        self.model.train()
+        total, rows = torch.zeros((), device=self.helper.device), 0
+        batch: Batch
+        for batch in self.journal.track(self.batches, f"epoch {number}", len(self.batches)):
+            inputs, target = batch.inputs_on(self.helper.device), batch.labelled.to(self.helper.device)
+            self.optimizer.zero_grad()
+            loss = self.model(inputs, target)
+            self.helper.backward(loss)
+            self.optimizer.step()
+            total += loss.detach() * len(target)
+            rows += len(target)
+            if math.isnan(self.first_loss):
+                self.first_loss = loss.item()
+            if self.request.made:
+                break
+        return float(total) / max(rows, 1)
+
+    def finish(self) -> nn.Module:
+        """The network as it was before the loop wrapped it, on the CPU."""
+        network: nn.Module = self.helper.unwrap_model(self.model, keep_fp32_wrapper=False).to("cpu")
+        return network
+
+
 def train(
     network: Network,
     rows: Examples,
@@ -100,19 +151,14 @@ def train(
     on_best: Callable[[Weights], None],
 ) -> History:
     """Train `network` in place and return what happened; `on_best` gets the weights of each new best epoch."""
-    helper = accelerator(config)
-    order = SeededBatches(
-        len(rows), batch_size(config, len(rows)), config.seed, helper.process_index, helper.num_processes
-    )
-    batches = loader(rows, order, workers(config, kind))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-    model, optimizer = helper.prepare(network, optimizer)
+    loop = Loop(network, rows, config, kind, journal, request)
     history = History([], math.nan, *expected_losses(rows.labelled, classes), _copied(network), 0)
     started = time.monotonic()
     for number in range(1, config.epochs + 1):
-        order.epoch = number
         begun = time.monotonic()
-        loss = _one_epoch(model, batches, optimizer, helper, number, history, journal, request)
+        loss = loop.epoch(number)
+        if number == 1:
+            _say_first_loss(loop.first_loss, history, journal)
         if request.made:
             history.interrupted = True
             if not history.epochs:
@@ -121,7 +167,7 @@ def train(
         if not math.isfinite(loss):
             _diverged(number, loss, config, history, journal)
             break
-        epoch = _judge(number, loss, network, validation, helper.device, begun, history)
+        epoch = _judge(number, loss, network, validation, loop.helper.device, begun, history)
         if epoch.best:
             history.best, history.best_epoch = _copied(network), number
             on_best(history.best)
@@ -130,37 +176,8 @@ def train(
         journal.listener.epoch(epoch, config.epochs, left)
         if number - history.best_epoch >= config.patience:
             break
-    helper.unwrap_model(model, keep_fp32_wrapper=False).to("cpu").load_state_dict(history.best)
+    loop.finish().load_state_dict(history.best)
     return history
-
-
-def _one_epoch(
-    model: nn.Module,
-    batches: Any,
-    optimizer: Any,
-    helper: Any,
-    number: int,
-    history: History,
-    journal: Journal,
-    request: StopRequest,
-) -> float:
-    """One pass over the training rows; returns the mean loss."""
-    model.train()
-    total, rows = torch.zeros((), device=helper.device), 0
-    batch: Batch
-    for batch in journal.track(batches, f"epoch {number}", len(batches)):
-        inputs, target = batch.inputs_on(helper.device), batch.labelled.to(helper.device)
-        optimizer.zero_grad()
-        loss = model(inputs, target)
-        helper.backward(loss)
-        optimizer.step()
-        total += loss.detach() * len(target)
-        rows += len(target)
-        if math.isnan(history.first_loss):
-            _say_first_loss(loss.item(), history, journal)
-        if request.made:
-            break
-    return float(total) / max(rows, 1)
 
 
 def _say_first_loss(loss: float, history: History, journal: Journal) -> None:

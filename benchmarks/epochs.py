@@ -1,0 +1,108 @@
+"""What an epoch costs, against a bare PyTorch loop over the same loader and model, in one process and in turn."""
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from lastlayer.classifier import training
+from lastlayer.classifier.backbones import SMALL_CNN
+from lastlayer.classifier.batches import Examples, SeededBatches, loader
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.columns import Column, TableSpec
+from lastlayer.classifier.data.images import from_pictures
+from lastlayer.classifier.data.pixels import ImageSpec
+from lastlayer.classifier.data.rows import Rows
+from lastlayer.classifier.interrupts import StopRequest
+from lastlayer.classifier.journal import Journal, Silent
+from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.task import Task
+
+ROUNDS = 7
+
+
+def table(rows: int = 100_000, columns: int = 20, classes: int = 3) -> tuple[Examples, ModelSpec]:
+    """A table of random numbers."""
+    datasets = __import__("datasets")
+    random = np.random.default_rng(0)
+    data = datasets.Dataset.from_dict({f"x{i}": random.normal(size=rows) for i in range(columns)})
+    spec = TableSpec(tuple(Column(f"x{i}", "numeric") for i in range(columns)), ("",))
+    target = torch.from_numpy(random.integers(0, classes, rows))
+    return (
+        Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target),
+        ModelSpec(Task("multiclass", tuple(range(classes))), "mlp", spec),
+    )
+
+
+def images(count: int = 5_000, side: int = 64, classes: int = 10) -> tuple[Examples, ModelSpec]:
+    """PNG images of random blocks."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    pictures = []
+    for _ in range(count):
+        blocks = random.integers(0, 256, (side // 8, side // 8, 3), dtype=np.uint8)
+        buffer = BytesIO()
+        Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)).save(buffer, "PNG")
+        pictures.append({"path": None, "bytes": buffer.getvalue()})
+    spec = ImageSpec(3, side, (0.5,) * 3, (0.3,) * 3, 10**8)
+    target = torch.from_numpy(random.integers(0, classes, count))
+    rows = Rows("image", from_pictures(pictures), [str(row) for row in range(count)])
+    return Examples(rows, spec, target), ModelSpec(Task("multiclass", tuple(range(classes))), SMALL_CNN, spec)
+
+
+def bare(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> float:
+    """The loop that everybody writes: PyTorch's loss on the logits of the same network."""
+    torch.manual_seed(0)
+    network = Network(spec)
+    batches = loader(
+        examples,
+        SeededBatches(len(examples), training.batch_size(config, len(examples)), 0),
+        training.workers(config, kind),
+    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    network.train()
+    started = time.perf_counter()
+    for batch in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(network(batch.inputs), batch.target).backward()
+        optimizer.step()
+    return time.perf_counter() - started
+
+
+def ours(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> float:
+    """The same epoch by the classifier's own loop, its reports included."""
+    torch.manual_seed(0)
+    network = Network(spec)
+    loop = training.Loop(network, examples, config, kind, Journal(Silent()), StopRequest())
+    started = time.perf_counter()
+    loop.epoch(1)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print the ratio of the two, pair by pair."""
+    print("An epoch, ours / bare PyTorch loop over the same loader and model (at most 1.15):")
+    for name, (examples, spec), kind in (
+        ("table 100,000 × 20", table(), "table"),
+        ("5,000 images of 64×64", images(), "image"),
+    ):
+        config = Config(device="cpu")
+        bare(examples, spec, config, kind), ours(examples, spec, config, kind)  # warm
+        pairs = [
+            (bare(examples, spec, config, kind), ours(examples, spec, config, kind))
+            for _ in range(ROUNDS if kind == "table" else 3)
+        ]
+        ratios = sorted(mine / theirs for theirs, mine in pairs)
+        print(
+            f"  {name:24} median {statistics.median(ratios):.3f}  ({ratios[0]:.3f} to {ratios[-1]:.3f}, "
+            f"bare {statistics.median(theirs for theirs, _ in pairs):.2f} s)"
+        )
+
+
+if __name__ == "__main__":
+    main()
