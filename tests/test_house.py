@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "classifier": {"nn", "functional", "decisions", "explanation"},
     "cli": {"nn", "functional", "decisions", "explanation", "classifier"},
     "__main__": {"cli"},
-    "__init__": {"functional", "nn", "classifier", "explanation"},
+    "__init__": {"functional", "nn", "decisions", "classifier", "explanation"},
 }
 
 

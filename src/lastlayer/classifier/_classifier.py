@@ -139,7 +139,8 @@ class Classifier:
         """
         record = self._trained()
         if x is None:
-            x = fitting.worst_input(record)
+            x, known = fitting.worst_input(record)
+            target = known if target is None else target
         rows = self._open(x)
         if len(rows) != 1:
             raise DataError(f"one input is explained at a time, got {len(rows)}. Name a row of a table: file.csv#12.")

@@ -119,6 +119,8 @@ def loader(examples: Examples, batches: Any, workers: int) -> DataLoader[Batch]:
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_interrupts_to_the_parent,
+        # Its own generator: a loader draws a seed for its workers, and dropout would see other numbers for it.
+        generator=torch.Generator(),
     )
 
 

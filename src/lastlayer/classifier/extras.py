@@ -12,7 +12,7 @@ def need(module: str, *, extra: str = "classifier") -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         package = module.split(".")[0]
-        if error.name != package:
+        if error.name not in (package, module):
             raise  # the package is there, and something that it needs is not
         raise MissingExtraError(
             f"this needs the package {package!r}, which is not installed. Install it with: "

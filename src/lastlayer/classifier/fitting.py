@@ -298,9 +298,9 @@ def judged_again(record: Record) -> Evaluation:
     )
 
 
-def worst_input(record: Record) -> str:
-    """The row with the largest loss among those that a run was judged on, as it can be opened again."""
-    name, source = judged_again(record).worst[0].name, Path(record.data_name)
+def worst_input(record: Record) -> tuple[str, str]:
+    """The row with the largest loss among those that a run was judged on, as it can be opened again, and its class."""
+    worst, source = judged_again(record).worst[0], Path(record.data_name)
     if record.data_name == sources.DIGITS:
-        return name
-    return str((source if source.is_dir() else source.parent) / name)
+        return worst.name, worst.target
+    return str((source if source.is_dir() else source.parent) / worst.name), worst.target

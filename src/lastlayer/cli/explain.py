@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -53,13 +53,18 @@ def _typed(logits: str, classes: str | None, target: str | None, kind: str, temp
     from lastlayer.explanation import explain
 
     names = None if classes is None else [name.strip() for name in classes.split(",")]
-    answer: int | str | list[str] | None = target
+    answer: Any = None
     if target is not None and kind == "multilabel":
-        answer = [name.strip() for name in target.split(",") if name.strip()]
-    elif target is not None and target.isdecimal() and target not in (names or []):
-        answer = int(target)
+        answer = [_class(name.strip(), names) for name in target.split(",") if name.strip()]
+    elif target is not None:
+        answer = _class(target, names)
     numbers = parse_numbers(logits)
     return explain(numbers, answer, classes=names, kind=kind, temperature=temperature)
+
+
+def _class(word: str, names: list[str] | None) -> int | str:
+    """A name, or a number that is no name."""
+    return int(word) if word.isdecimal() and word not in (names or []) else word
 
 
 def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["Trace", str]:

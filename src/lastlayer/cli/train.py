@@ -80,7 +80,10 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=_RUN)] = False,
 ) -> int:
-    """Train a calibrated classifier on labelled data, and keep it in a run folder."""
+    """Train a calibrated classifier on labelled data, and keep it in a run folder.
+
+    Ctrl-C stops at the next step and keeps the best epoch so far (exit code 130).
+    """
     given = {name: value for name, value in locals().items() if name not in ("data", "config", "output", "as_json")}
     return _train(data, given, config, output, as_json)
 
@@ -96,9 +99,10 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
     folder = output or _default_folder(data)
     model = Classifier.of(config, listener=console.Shown()).fit(data, output=folder)
     found = model.evaluate()
+    code = 130 if model.record.data["training"]["interrupted"] else 0
     if as_json:
         console.print_json({"run": str(folder), **found.to_dict()})
-        return 0
+        return code
     screen = console.out()
     screen.print()
     screen.print(score_table(found))
@@ -106,7 +110,7 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
     screen.print(f"Run folder: {folder}")
     screen.print(f"Report:     {folder / 'report.html'}")
     screen.print(f"Next:       lastlayer evaluate {folder}")
-    return 0
+    return code
 
 
 def _default_folder(data: str) -> Path:

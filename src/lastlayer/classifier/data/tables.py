@@ -88,12 +88,16 @@ def inspect(path: Path, encoding: str = "utf-8", separator: str | None = None) -
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(f"{path.name} has more than one column named {examples(twice)}. Give each its own name.")
-    for row, cells in enumerate(lines, start=1):
-        if cells and len(cells) != len(columns):
+    row = 0
+    for cells in filter(None, lines):  # empty lines are no rows
+        row += 1
+        if len(cells) != len(columns):
             raise DataError(
                 f"{path.name}, row {row} (line {lines.line_num}) has {len(cells)} cells, the header has "
                 f"{len(columns)}. Put quotes around cells that hold {separator!r}, or name the separator: --separator."
             )
+    if row == 0:
+        raise DataError(f"{path.name} has no rows: expected at least one below the header.")
     return Layout(separator, columns)
 
 

@@ -1,0 +1,243 @@
+"""A run folder: plain files that travel, and that never load silently wrong."""
+
+import errno
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+
+from lastlayer import Classifier
+from lastlayer.classifier import run_folder
+from lastlayer.errors import DataNotFoundError, RunError, SaveError
+from tests.classifier.conftest import flowers
+
+FILES = {
+    "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
+    "report.html", "card.md", "manifest.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, table_run) -> Path:
+    return Path(shutil.copytree(table_run, tmp_path / "copy"))
+
+
+def test_what_a_run_holds(table_run):
+    assert {path.name for path in table_run.iterdir()} == FILES
+    model = json.loads((table_run / "model.json").read_text())
+    assert model["task"] == {"kind": "multiclass", "classes": ["iris", "lily", "rose"]}
+    assert model["activation"] == "softmax"
+    assert model["loss"] == "cross_entropy"
+    assert {"lastlayer", "torch"} <= set(model["versions"])
+    assert model["temperature"] > 0
+    settings = yaml.safe_load((table_run / "config.yaml").read_text())
+    assert settings["epochs"] == 12
+    assert settings["target"] == "kind"
+    assert settings["data"].endswith("flowers.csv")
+    lines = (table_run / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+    table = pyarrow.parquet.read_table(table_run / "predictions.parquet")
+    assert table.column_names == ["split", "input", "target", "logit(iris)", "logit(lily)", "logit(rose)"]
+    assert str(table.schema.field("logit(iris)").type) == "double"
+    assert set(table["split"].to_pylist()) == {"validation", "test"}
+    with safe_open(table_run / "model.safetensors", "pt") as weights:
+        assert "head.linear.weight" in weights.keys()  # noqa: SIM118 - not a dictionary
+
+
+def test_manifest_names_every_file_by_its_sha256(table_run):
+    manifest = json.loads((table_run / "manifest.json").read_text())["files"]
+    assert set(manifest) == FILES - {"manifest.json"}
+    for name, listed in manifest.items():
+        content = (table_run / name).read_bytes()
+        assert listed == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_nothing_is_pickled(table_run):
+    for path in table_run.iterdir():
+        start = path.read_bytes()[:2]
+        assert start not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK"), path
+
+
+def test_a_run_survives_the_way_to_another_machine(tmp_path, table_run, run):
+    frame = flowers(20, seed=8)
+    here, there = Classifier.load(table_run), Classifier.load(run)
+    np.testing.assert_array_equal(here.predict_logits(frame), there.predict_logits(frame))
+    again = Classifier.load(there.save(tmp_path / "again"))
+    np.testing.assert_array_equal(here.predict_logits(frame), again.predict_logits(frame))
+    assert again.evaluate() == here.evaluate()
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (table_run / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_a_missing_or_changed_file_is_named(run, name):
+    content = (run / name).read_bytes()
+    for change in (content + b" ", bytes([content[0] ^ 1]) + content[1:], content[:-1], b""):
+        (run / name).write_bytes(change)
+        with pytest.raises(RunError, match=f"changed since it was written: {name}"):
+            Classifier.load(run)
+    (run / name).unlink()
+    with pytest.raises(RunError, match=f"missing: {name}"):
+        Classifier.load(run)
+    (run / name).write_bytes(content)
+    Classifier.load(run)
+
+
+def test_files_that_somebody_adds_do_no_harm(run):
+    (run / "notes of mine.txt").write_text("a good run")
+    Classifier.load(run)
+
+
+def forge(run: Path, name: str, content: bytes) -> None:
+    """Change a file and the manifest with it."""
+    (run / name).write_bytes(content)
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_run_of_another_format_is_refused(run):
+    model = json.loads((run / "model.json").read_text())
+    forge(run, "model.json", json.dumps({**model, "format": 99}).encode())
+    with pytest.raises(RunError, match="format 99; this lastlayer reads format 1"):
+        Classifier.load(run)
+
+
+def test_weights_of_another_model_are_refused(run):
+    model = json.loads((run / "model.json").read_text())
+    model["task"]["classes"].append("tulip")
+    forge(run, "model.json", json.dumps(model).encode())
+    with pytest.raises(RunError, match="weights do not fit"):
+        Classifier.load(run)
+
+
+@pytest.mark.parametrize("broken", [b"{", b"[1]", b"{}", b'{"format": 1, "versions": {}, "task": 3}'])
+def test_a_model_that_is_not_described_is_refused(run, broken):
+    forge(run, "model.json", broken)
+    with pytest.raises(RunError):
+        Classifier.load(run)
+
+
+def test_an_unknown_setting_in_a_run_is_named(run):
+    text = (run / "config.yaml").read_text().replace("epochs:", "epochz:")
+    forge(run, "config.yaml", text.encode())
+    with pytest.raises(ValueError, match=r"config\.yaml: there is no setting 'epochz'\. Did you mean 'epochs'"):
+        Classifier.load(run)
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(DataNotFoundError, match="no run folder"):
+        Classifier.load(tmp_path / "nothing")
+    with pytest.raises(RunError, match="no finished run: it has no manifest"):
+        Classifier.load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(RunError, match="Its training did not finish"):
+        Classifier.load(tmp_path)
+
+
+def test_a_run_is_never_written_over_another(run):
+    model = Classifier.load(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(SaveError, match="never written over another"):
+        model.save(run)
+    with pytest.raises(SaveError, match="never written over another"):
+        Classifier(verbose=False).fit("digits", output=run)  # before any training
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+# Disks
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.ENOSPC, "disk is full: free some space"), (errno.EACCES, "no permission"), (errno.EROFS, "read-only")],
+)
+def test_a_disk_that_fails_is_one_clear_message(tmp_path, table_run, monkeypatch, code, advice):
+    model = Classifier.load(table_run)
+    sync = os.fsync
+    calls = []
+
+    def fail(file):
+        calls.append(file)
+        if len(calls) == 3:
+            raise OSError(code, os.strerror(code))
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SaveError, match=advice) as raised:
+        model.save(tmp_path / "new")
+    assert isinstance(raised.value, OSError)
+    assert not (tmp_path / "new").exists()  # nothing half-written is left
+    monkeypatch.setattr(os, "fsync", sync)
+    model.save(tmp_path / "new")  # and nothing is lost
+
+
+def test_a_full_disk_while_training(tmp_path):
+    """A real limit: no file may grow beyond 20 kB, which the weights do."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "lastlayer", "train", "digits", "--epochs", "2", "--output", tmp_path / "run"],
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "best.safetensors cannot be written (File too large)" in done.stderr
+    with pytest.raises(RunError):
+        Classifier.load(tmp_path / "run")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, heard):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file" / "run", Path("/proc/lastlayer/run")):
+        with pytest.raises(SaveError, match="cannot be written"):
+            Classifier(listener=heard).fit("digits", output=folder)
+    assert heard.notes == []
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    run_folder._write(path, b"old")
+
+    def fail(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(SaveError):
+        run_folder._write(path, b"new and longer")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_best_weights_are_on_the_disk_while_it_trains(tmp_path, monkeypatch):
+    seen = []
+    write = run_folder.write_checkpoint
+
+    def spy(folder, weights):
+        write(folder, weights)
+        with safe_open(folder / "checkpoints" / "best.safetensors", "pt") as kept:
+            seen.append(torch.equal(kept.get_tensor("head.linear.bias"), weights["head.linear.bias"]))
+
+    monkeypatch.setattr(run_folder, "write_checkpoint", spy)
+    model = Classifier(epochs=3, verbose=False).fit(flowers(60), target="kind", output=tmp_path / "run")
+    assert seen
+    assert all(seen)
+    assert len(seen) == sum(epoch.best for epoch in model.record.epochs)
