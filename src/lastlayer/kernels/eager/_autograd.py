@@ -20,9 +20,7 @@ class Rule(NamedTuple):
 
     formula: Callable[..., tuple[Tensor, ...]]  # (x, *rest) -> outputs, differentiable
     forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]  # (x, *rest) -> outputs, what to keep
-    # (gradients of the outputs or None, kept, x, *rest) -> gradient of x. Gradients may be batched (is_grads_batched),
-    # so nothing is multiplied by one of them in place.
-    backward: Callable[..., Tensor]
+    backward: Callable[..., Tensor]  # (gradients of the outputs or None, kept, x, *rest) -> gradient of x
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -57,7 +55,7 @@ class _ByHand(torch.autograd.Function):
         rest = list(ctx.rest)
         for place, tensor in zip(ctx.places, ctx.saved_tensors[ctx.count :], strict=True):
             rest[place] = tensor
-        # With create_graph=True the gradient itself will be differentiated.
+        # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         if torch.is_grad_enabled() or not is_plain(*gradients):
             gradient = _through_formula(ctx.rule, gradients, x, rest)
         else:

@@ -68,7 +68,7 @@ def _backward(
         upstream = upstream / x.numel()
     yes = torch.sigmoid(-x).mul_(y)
     slope = torch.sigmoid(x).mul_(1 - y).sub_(yes if pos_weight is None else yes.mul_(pos_weight))
-    return ((slope if weight is None else slope.mul_(weight)) * upstream).to(logits.dtype)
+    return (slope if weight is None else slope.mul_(weight)).mul_(upstream).to(logits.dtype)
 
 
 def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:

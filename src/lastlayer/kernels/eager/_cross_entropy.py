@@ -132,7 +132,8 @@ def _row_weight(target: Tensor, weight: Tensor | None, guard: Guard | None) -> T
     return weight[target if guard is None else guard.target]
 
 
-# The same by hand, block by block of rows. The forward keeps two numbers per row, the backward computes p anew.
+# The same by hand, block by block of rows, each in one buffer where the loss allows it: a fresh tensor costs more in
+# page faults than in arithmetic. The forward keeps two numbers per row, the backward computes p anew.
 
 
 def _forward(
@@ -140,17 +141,30 @@ def _forward(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     z, t, guard = _flat(logits, target, options)
     safe = t if guard is None else guard.target
-    parts = []
-    for block in _blocks(z):
-        below, log_sum, top = shift(adjusted(z[block], options.softcap, options.temperature))
-        parts.append((_loss_per_row(below, log_sum, safe[block], weight, options), log_sum, top))
-    loss, log_sum, top = parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
+    parts = [_forward_block(z[block], safe[block], weight, options) for block in _blocks(z)]
+    loss, log_sum, top = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     lse = (top + log_sum).squeeze(-1)
     total = _total(loss, lse, t, weight, guard, options)
+    if logits.dim() == 2:
+        return (total, lse), (log_sum, top)
     rows = logits.shape[:-1]
-    if options.reduction == "none" and total.shape != rows:
-        total = total.reshape(rows)
-    return (total, lse if lse.shape == rows else lse.reshape(rows)), (log_sum, top)
+    return (total.reshape(rows) if options.reduction == "none" else total, lse.reshape(rows)), (log_sum, top)
+
+
+def _forward_block(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss per row, log1p(S) and the largest logit of a block."""
+    u = adjusted(z, options.softcap, options.temperature)
+    top, where = u.max(dim=-1, keepdim=True)
+    below = u - top if u is z else u.sub_(top)
+    if target.is_floating_point() or options.label_smoothing:
+        others = torch.exp(below).scatter_(-1, where, 0.0)
+        log_sum = torch.log1p(others.sum(-1, keepdim=True))
+        return _loss_per_row(below, log_sum, target, weight, options), log_sum, top
+    own = below.gather(-1, target.unsqueeze(-1))
+    others = below.exp_().scatter_(-1, where, 0.0)
+    log_sum = torch.log1p(others.sum(-1, keepdim=True))
+    loss = (log_sum - own).squeeze(-1)
+    return loss if weight is None else loss * weight[target], log_sum, top
 
 
 def _backward(
@@ -165,26 +179,27 @@ def _backward(
     safe = t if guard is None else guard.target
     log_sum, top = kept
     of_loss, of_lse = _per_row(gradients, t, weight, guard, top + log_sum, options)
-    slopes = []
+    result = torch.empty_like(z)
     for block in _blocks(z):
-        log_p = (adjusted(z[block], options.softcap, options.temperature) - top[block]).sub_(log_sum[block])
-        slope = None if of_lse is None else torch.exp(log_p) * of_lse[block]
+        part = z[block]
+        u = adjusted(part, options.softcap, options.temperature)
+        log_p = (u - top[block] if u is part else u.sub_(top[block])).sub_(log_sum[block])
+        through_lse = None if of_lse is None else torch.exp(log_p).mul_(of_lse[block])
+        slope = through_lse
         if of_loss is not None:
-            own = _slope(
-                log_p, safe[block], weight, options.label_smoothing, of_loss if of_loss.dim() == 0 else of_loss[block]
-            )
-            slope = own if slope is None else slope + own
+            upstream = of_loss if of_loss.dim() == 0 else of_loss[block]
+            slope = _slope(log_p, safe[block], weight, options.label_smoothing, upstream)
+            slope = slope if through_lse is None else slope.add_(through_lse)
         assert slope is not None  # noqa: S101 - autograd calls a backward only when an output has a gradient
         if options.softcap is not None:
-            slope.mul_(1 - torch.tanh(wide(z[block]) / options.softcap) ** 2)
+            slope.mul_(1 - torch.tanh(wide(part) / options.softcap) ** 2)
         if options.temperature != 1.0:
             slope.div_(options.temperature)
-        slopes.append(slope.to(z.dtype))
-    result = slopes[0] if len(slopes) == 1 else torch.cat(slopes)
+        result[block] = slope
     if guard is not None:
         # Nothing reaches an ignored row, unless its log-sum-exp is used: 0 · NaN would be NaN.
         idle = ~guard.kept if of_lse is None else ~guard.kept & (of_lse == 0).squeeze(-1)
-        result = result.masked_fill_(idle.unsqueeze(-1), 0.0).mul_(guard.poison.unsqueeze(-1))
+        result.masked_fill_(idle.unsqueeze(-1), 0.0).mul_(guard.poison.unsqueeze(-1))
     return result.reshape(logits.shape)
 
 
@@ -217,23 +232,23 @@ def _per_row(
 
 
 def _slope(log_p: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, upstream: Tensor) -> Tensor:
-    """∂loss/∂u of a block of rows times the `upstream` gradient, a scalar or (rows, 1)."""
-    p = torch.exp(log_p)
+    """∂loss/∂u of a block of rows times the `upstream` gradient, a scalar or (rows, 1); `log_p` is used up."""
     if target.is_floating_point():
-        q = _smooth(wide(target), smoothing)
+        p, q = torch.exp(log_p), _smooth(wide(target), smoothing)
         mass = q if weight is None else q * weight
         total = mass.sum(-1, keepdim=True)
         # total·p − mass, with 1 − p by expm1 where p is near 1: nothing is lost when p approaches its target.
         near = (total - mass) + total * torch.expm1(log_p)
-        return torch.where(p > 0.5, near, total * p - mass) * upstream
+        return torch.where(p > 0.5, near, total * p - mass).mul_(upstream)
     index = target.unsqueeze(-1)
     scale = upstream if weight is None else upstream * weight[index]
-    if smoothing:
-        share = smoothing / log_p.shape[-1]
-        spread = share * (log_p.shape[-1] * p - 1 if weight is None else weight.sum() * p - weight) * upstream
-        scale = scale * (1 - smoothing)
-    own = p.scatter_(-1, index, torch.expm1(log_p.gather(-1, index))) * scale
-    return own + spread if smoothing else own
+    own = torch.expm1(log_p.gather(-1, index))
+    p = log_p.exp_()
+    if not smoothing:
+        return p.scatter_(-1, index, own).mul_(scale)
+    share, classes = smoothing / p.shape[-1], p.shape[-1]
+    spread = (classes * p - 1 if weight is None else weight.sum() * p - weight).mul_(share * upstream)
+    return p.scatter_(-1, index, own).mul_(scale * (1 - smoothing)).add_(spread)
 
 
 def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor, Guard | None]:

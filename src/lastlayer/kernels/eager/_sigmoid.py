@@ -58,7 +58,7 @@ def _sigmoid_forward(x: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
 
 def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> Tensor:
     z = wide(x)
-    return (torch.sigmoid(z).mul_(torch.sigmoid(-z)) * gradients[0]).to(x.dtype)
+    return torch.sigmoid(z).mul_(torch.sigmoid(-z)).mul_(gradients[0]).to(x.dtype)
 
 
 _SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward)

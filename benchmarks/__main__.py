@@ -1,0 +1,65 @@
+"""python -m benchmarks [--data FOLDER]: print every number, and keep it under benchmarks/results."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks import epochs, penguins, startup
+from lastlayer import Classifier
+
+HERE = Path(__file__).parent
+
+
+def machine() -> str:
+    """The processor, so that a number is never read without it."""
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def digits() -> dict[str, float]:
+    """The classifier of the demo, and how long it takes."""
+    started = time.perf_counter()
+    found = Classifier(verbose=False).fit("digits").evaluate()
+    return {
+        "digits, test accuracy (at least 0.97)": found["accuracy"],
+        "digits, test log-loss (at most 0.12)": found["log_loss"],
+        "digits, seconds to train and evaluate, imports included": time.perf_counter() - started,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
+    options = parser.parse_args()
+    print(f"{machine()}; Python {platform.python_version()}, torch {torch.__version__}")
+    numbers: dict[str, float] = {}
+    table = options.data / "penguins" / "penguins.csv"
+    parts = [startup.measure, digits, epochs.measure]
+    if table.is_file():
+        parts.append(lambda: penguins.measure(table))
+    else:
+        print(f"not measured: penguins, no {table} (name the folder with --data)")
+    for part in parts:
+        for name, value in part().items():
+            numbers[name] = round(value, 4)
+            print(f"{value:9.4f}  {name}", flush=True)
+    results = HERE / "results" / f"{time.strftime('%Y-%m-%d')}.json"
+    results.parent.mkdir(exist_ok=True)
+    about = {"machine": machine(), "python": platform.python_version(), "torch": torch.__version__}
+    results.write_text(json.dumps({**about, "numbers": numbers}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
