@@ -51,7 +51,6 @@ def run(network, rows, validation=None, request=None, listener=None, **settings)
         validation or rows,
         Config(**settings),
         kind="table",
-        classes=3,
         journal=Journal(listener or Silent()),
         request=request or StopRequest(),
         on_best=best.append,

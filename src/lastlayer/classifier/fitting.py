@@ -137,7 +137,6 @@ def _train(
         parts["validation"],
         config,
         kind=ready.rows.kind,
-        classes=len(ready.task.classes),
         journal=journal,
         request=request,
         on_best=keep,

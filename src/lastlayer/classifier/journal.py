@@ -76,13 +76,15 @@ class Journal:
     def track(self, items: Iterable[Item], doing: str, total: int) -> Iterator[Item]:
         """Pass `items` through and report the progress, at most ten times a second."""
         last = 0.0
-        for done, item in enumerate(items):
-            now = time.monotonic()
-            if now - last > 0.1:
-                self.listener.progress(doing, done, total)
-                last = now
-            yield item
-        self.listener.progress(doing, total, total)
+        try:
+            for done, item in enumerate(items):
+                now = time.monotonic()
+                if now - last > 0.1:
+                    self.listener.progress(doing, done, total)
+                    last = now
+                yield item
+        finally:  # however it ends, the job is over
+            self.listener.progress(doing, total, total)
 
 
 def epoch_heading() -> str:

@@ -67,8 +67,9 @@ class Network(nn.Module):
         self.backbone, features = backbones.build(
             spec.backbone, spec.preprocessing, pretrained=pretrained, journal=journal
         )
+        self.classes = len(spec.task.classes)
         self.head: BinaryHead | MultiClassHead = (
-            BinaryHead(features) if spec.task.kind == "binary" else MultiClassHead(features, len(spec.task.classes))
+            BinaryHead(features) if spec.task.kind == "binary" else MultiClassHead(features, self.classes)
         )
 
     def forward(self, inputs: tuple[Tensor, ...], target: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import Label, examples, plural
+from lastlayer.classifier.data.rows import Label, examples, listing, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, DataError, did_you_mean
 
@@ -68,9 +68,9 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
     kind = config.task or ("binary" if len(classes) == 2 else "multiclass")
     if kind == "binary" and len(classes) != 2:
         raise ConfigError(
-            f"task: binary needs 2 classes, {what} has {len(classes)} ({examples(classes, 5)}). Use --task multiclass."
+            f"task: binary needs 2 classes, {what} has {len(classes)} ({listing(classes)}). Use --task multiclass."
         )
-    reason = f"{what} has {plural(len(classes), 'class', 'classes')} ({examples(classes, 5)})"
+    reason = f"{what} has {plural(len(classes), 'class', 'classes')} ({listing(classes)})"
     if kind == "multiclass":
         override = " Override: --task binary." if len(classes) == 2 else ""
         journal.say(f"Task: multiclass, because {reason}: softmax and cross-entropy.{override}")

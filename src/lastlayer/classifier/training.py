@@ -111,6 +111,7 @@ class Loop:
         self.model, self.optimizer = self.helper.prepare(network, optimizer)
         self.journal, self.request = journal, request
         self.first_loss = math.nan
+        self.expected = expected_losses(rows.labelled, network.classes)
 
     def epoch(self, number: int) -> float:
         """One pass over the training rows; returns the mean loss."""
@@ -127,10 +128,19 @@ class Loop:
             total += loss.detach() * len(target)
             rows += len(target)
             if math.isnan(self.first_loss):
-                self.first_loss = loss.item()
+                self._say_first(loss.item())
             if self.request.made:
                 break
         return float(total) / max(rows, 1)
+
+    def _say_first(self, loss: float) -> None:
+        self.first_loss = loss
+        nothing, prior = self.expected
+        classes = round(math.exp(nothing))
+        self.journal.say(
+            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {classes} = {nothing:.4f}; one "
+            f"that knows only the class frequencies {prior:.4f}."
+        )
 
     def finish(self) -> nn.Module:
         """The network as it was before the loop wrapped it, on the CPU."""
@@ -145,20 +155,18 @@ def train(
     config: Config,
     *,
     kind: str,
-    classes: int,
     journal: Journal,
     request: StopRequest,
     on_best: Callable[[Weights], None],
 ) -> History:
     """Train `network` in place and return what happened; `on_best` gets the weights of each new best epoch."""
     loop = Loop(network, rows, config, kind, journal, request)
-    history = History([], math.nan, *expected_losses(rows.labelled, classes), _copied(network), 0)
+    history = History([], math.nan, *loop.expected, _copied(network), 0)
     started = time.monotonic()
     for number in range(1, config.epochs + 1):
         begun = time.monotonic()
         loss = loop.epoch(number)
-        if number == 1:
-            _say_first_loss(loop.first_loss, history, journal)
+        history.first_loss = loop.first_loss
         if request.made:
             history.interrupted = True
             if not history.epochs:
@@ -178,15 +186,6 @@ def train(
             break
     loop.finish().load_state_dict(history.best)
     return history
-
-
-def _say_first_loss(loss: float, history: History, journal: Journal) -> None:
-    history.first_loss = loss
-    classes = round(math.exp(history.expected_first_loss))
-    journal.say(
-        f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {classes} = "
-        f"{history.expected_first_loss:.4f}; one that knows only the class frequencies {history.prior_entropy:.4f}."
-    )
 
 
 def _judge(

@@ -2,14 +2,12 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
-
-from lastlayer.classifier.journal import Epoch, Silent, epoch_heading, epoch_line
 
 
 def out() -> Console:
@@ -25,6 +23,17 @@ def err() -> Console:
 def _console(file: Any) -> Console:
     # A pipe gets lines as long as they are; a terminal gets them wrapped at its width.
     return Console(file=file, highlight=False, emoji=False, markup=False, soft_wrap=not file.isatty())
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Say in a terminal why nothing happens yet: PyTorch takes seconds to import."""
+    console = err()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status("Loading PyTorch", spinner="dots"):
+        yield
 
 
 def print_json(value: Any) -> None:
@@ -53,43 +62,3 @@ STYLES = {
     "bad": "bold red",
     "number": "",
 }
-
-
-class Shown(Silent):
-    """Shows notes, progress and epochs of a training on standard error."""
-
-    def __init__(self) -> None:
-        self.console = err()
-        self.progress_bar: Progress | None = None
-
-    def note(self, text: str) -> None:
-        """Print the sentence, its first words before a colon in bold."""
-        head, colon, rest = text.partition(": ")
-        line = Text(head + colon, style="bold" if colon else "").append(rest, style="not bold")
-        self.console.print(line)
-
-    def progress(self, doing: str, done: int, total: int) -> None:
-        """Draw a bar that goes away when the work is done; a pipe gets none."""
-        if not self.console.is_terminal:
-            return
-        if self.progress_bar is None:
-            self.progress_bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(24),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=self.console,
-                transient=True,
-            )
-            self.progress_bar.add_task(doing, total=total)
-            self.progress_bar.start()
-        self.progress_bar.update(self.progress_bar.task_ids[0], description=doing, completed=done, total=total)
-        if done >= total:
-            self.progress_bar.stop()
-            self.progress_bar = None
-
-    def epoch(self, epoch: Epoch, of: int, seconds_left: float) -> None:
-        """Print a line of figures, under a heading before the first."""
-        if epoch.epoch == 1:
-            self.console.print(Text(epoch_heading(), style="bright_black"))
-        self.console.print(Text(epoch_line(epoch, of, seconds_left), style="green" if epoch.best else ""))

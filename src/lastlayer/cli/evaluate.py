@@ -12,8 +12,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> int:
     """Show scores with intervals, the confusion matrix, reliability and the worst rows."""
-    from lastlayer.classifier import Classifier
-    from lastlayer.cli import console, scores
+    from lastlayer.cli import console
+
+    with console.loading():
+        from lastlayer.classifier import Classifier
+        from lastlayer.cli import scores
 
     found = Classifier.load(run).evaluate(data)
     if as_json:

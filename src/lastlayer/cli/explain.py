@@ -27,7 +27,9 @@ def command(
 ) -> int:
     """Show how logits become probabilities, a loss and a gradient."""
     from lastlayer.cli import console
-    from lastlayer.explanation import text
+
+    with console.loading():
+        from lastlayer.explanation import text
 
     if (run is None) == (logits is None):
         raise ConfigError(

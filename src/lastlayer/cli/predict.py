@@ -20,10 +20,12 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
 ) -> int:
     """Predict new data. Exit code 1 where a row could not be read; its error column says why."""
-    from lastlayer.classifier import Classifier
-    from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
     from lastlayer.cli import console
-    from lastlayer.cli.scores import prediction_table
+
+    with console.loading():
+        from lastlayer.classifier import Classifier
+        from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
+        from lastlayer.cli.scores import prediction_table
 
     if output is not None:
         check_format(output)

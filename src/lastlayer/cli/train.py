@@ -89,15 +89,18 @@ def command(
 
 
 def _train(data: str, given: dict[str, Any], config_file: Path | None, output: Path | None, as_json: bool) -> int:
-    from lastlayer.classifier import Classifier
-    from lastlayer.classifier.config import Config
     from lastlayer.cli import console
-    from lastlayer.cli.scores import score_table
+
+    with console.loading():
+        from lastlayer.classifier import Classifier
+        from lastlayer.classifier.config import Config
+        from lastlayer.cli.scores import score_table
+        from lastlayer.cli.shown import Shown
 
     base = None if config_file is None else Config.from_yaml(config_file)
     config = Config.of({name: value for name, value in given.items() if value is not None}, base)
     folder = output or _default_folder(data)
-    model = Classifier.of(config, listener=console.Shown()).fit(data, output=folder)
+    model = Classifier.of(config, listener=Shown()).fit(data, output=folder)
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
     if as_json:

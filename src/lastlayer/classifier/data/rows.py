@@ -68,6 +68,17 @@ def examples(names: Sequence[object], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def listing(names: Sequence[object], most: int = 6) -> str:
+    """Name things that have an order, the first and the last of many.
+
+    >>> listing(range(10)), listing(["cat", "dog"])
+    ('0, 1, 2, 3, …, 9', 'cat, dog')
+    """
+    if len(names) <= most:
+        return ", ".join(map(str, names))
+    return f"{', '.join(map(str, names[: most - 2]))}, …, {names[-1]}"
+
+
 def plural(count: int, noun: str, many: str | None = None) -> str:
     """A number with its noun.
 

@@ -13,29 +13,42 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 36
 
 
 class _Frame(NamedTuple):
-    """From values to places in the picture."""
+    """From values to places in the picture; `log_y` measures upwards in powers of ten."""
 
     low_x: float
     high_x: float
     low_y: float
     high_y: float
+    log_y: bool = False
 
     def x(self, value: float) -> float:
         share = (value - self.low_x) / ((self.high_x - self.low_x) or 1)
         return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
 
     def y(self, value: float) -> float:
-        share = (value - self.low_y) / ((self.high_y - self.low_y) or 1)
+        low, high, at = self.low_y, self.high_y, min(max(value, self.low_y), self.high_y)
+        if self.log_y:
+            low, high, at = math.log10(low), math.log10(high), math.log10(at)
+        share = (at - low) / ((high - low) or 1)
         return round(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM), 1)
+
+    def y_ticks(self) -> list[float]:
+        if not self.log_y:
+            return _ticks(self.low_y, self.high_y)
+        powers = range(math.ceil(math.log10(self.low_y)), math.floor(math.log10(self.high_y)) + 1)
+        return [10.0**power for power in powers]
 
 
 def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) -> str:
     """Training and validation loss by epoch, with the best epoch and the loss of knowing nothing."""
     if not epochs:
         return ""
-    highest = max([log_classes, *(loss for e in epochs for loss in (e.train_loss, e.validation_log_loss))])
-    frame = _Frame(1, max(len(epochs), 2), 0, min(highest, 3 * log_classes) * 1.05)
+    losses = [loss for e in epochs for loss in (e.train_loss, e.validation_log_loss) if 0 < loss < math.inf]
+    highest = min(max([log_classes, *losses]), 3 * log_classes)
+    lowest = max(min([log_classes / 10, *losses]), highest / 10_000)
+    frame = _Frame(1, max(len(epochs), 2), lowest / 1.5, highest * 1.5, log_y=True)
     parts = [
+        *_axes(frame, "epoch", "loss (nats, log scale)"),
         _line(frame, [(e.epoch, e.train_loss) for e in epochs], "train"),
         _line(frame, [(e.epoch, e.validation_log_loss) for e in epochs], "validation"),
         f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(log_classes)}" '
@@ -47,10 +60,9 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) ->
         loss = epochs[best_epoch - 1].validation_log_loss
         parts.append(f'<circle class="best" cx="{frame.x(best_epoch)}" cy="{frame.y(loss)}" r="4"/>')
         parts.append(
-            f'<text class="label" x="{frame.x(best_epoch)}" y="{frame.y(loss) - 9}" text-anchor="middle">'
+            f'<text class="label" x="{frame.x(best_epoch)}" y="{frame.y(loss) + 16}" text-anchor="middle">'
             f"{loss:.4f}</text>"
         )
-    parts += _axes(frame, "epoch", "loss (nats)")
     last = epochs[-1]
     summary = f"Training loss {last.train_loss:.4f} and validation log-loss {last.validation_log_loss:.4f} at the end"
     return _svg("".join(parts), summary)
@@ -60,7 +72,7 @@ def reliability_diagram(found: Reliability) -> str:
     """Accuracy of the rows of each confidence, against the diagonal of honest confidence."""
     frame = _Frame(0, 1, 0, 1)
     most = max((each.count for each in found.bins), default=1)
-    parts = [f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>']
+    parts = _axes(frame, "confidence", "accuracy")
     for each in found.bins:
         left, right = frame.x(each.low) + 1, frame.x(each.high) - 1
         weight = 0.25 + 0.75 * math.sqrt(each.count / most)
@@ -70,19 +82,18 @@ def reliability_diagram(found: Reliability) -> str:
             f"<title>{each.count} rows: confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}</title></rect>"
         )
         parts.append(f'<circle class="best" cx="{frame.x(each.confidence)}" cy="{frame.y(each.accuracy)}" r="2.5"/>')
-    parts += _axes(frame, "confidence", "accuracy")
+    parts.append(f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>')
     return _svg("".join(parts), f"Expected calibration error {found.ece:.4f}")
 
 
 def _line(frame: _Frame, points: Sequence[tuple[float, float]], name: str) -> str:
-    inside = [(x, min(max(y, frame.low_y), frame.high_y)) for x, y in points if math.isfinite(y)]
-    places = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in inside)
+    places = " ".join(f"{frame.x(x)},{frame.y(y)}" for x, y in points if math.isfinite(y))
     return f'<polyline class="{name}" points="{places}"/>'
 
 
 def _axes(frame: _Frame, x: str, y: str) -> list[str]:
     parts = []
-    for value in _ticks(frame.low_y, frame.high_y):
+    for value in frame.y_ticks():
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(value)}" y2="{frame.y(value)}"/>'
         )

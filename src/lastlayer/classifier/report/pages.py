@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.config import Config
@@ -74,7 +75,7 @@ def report(facts: Facts) -> str:
     last = facts.epochs[-1].epoch if facts.epochs else 0
     return str(
         _template().render(
-            title=f"{facts.data_name}: a classifier of {len(found.classes)} classes",
+            title=f"{Path(facts.data_name).name}: a classifier of {len(found.classes)} classes",
             subtitle=f"{facts.spec.backbone}, {facts.spec.task.activation}, {facts.written}",
             scores=[
                 {"name": name, "meaning": meaning, **{k: f"{v:.4f}" for k, v in asdict(found.scores[key]).items()}}
@@ -117,7 +118,7 @@ def card(facts: Facts) -> str:
     )
     notes = "\n".join(f"- {note}" for note in facts.notes)
     classes = ", ".join(found.classes)
-    return f"""# {facts.data_name}
+    return f"""# {Path(facts.data_name).name}
 
 A classifier made by lastlayer on {facts.written}: {facts.spec.backbone}, {facts.spec.task.activation}, \
 {len(found.classes)} classes ({classes}).
