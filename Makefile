@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench docs clean
+.PHONY: help setup demo check test bench docs pins clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,15 @@ test: setup  ## the tests, then the same public functions under the run-time typ
 
 bench: setup  ## the numbers that the documentation states, measured on this machine
 	$(BIN)/python -m benchmarks
+
+docs: setup  ## the documentation, as HTML under build/docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
+	@echo "build/docs/index.html"
+
+pins: setup  ## write the installed versions to constraints.txt
+	@{ echo "# The versions that this project is tested with: name==version lines, made by 'make pins'."; \
+		$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' | grep -v '^pip=='; } > constraints.new
+	@mv constraints.new constraints.txt && touch .venv/ready
 
 clean:  ## remove what the targets above made
 	rm -rf .venv runs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

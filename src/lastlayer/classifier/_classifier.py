@@ -1,6 +1,7 @@
 """Labelled data in, a trained, calibrated, inspectable classifier out."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,7 +149,17 @@ class Classifier:
         if target is None and rows.labels is not None and rows.labels[0] != "":
             target = rows.labels[0]
         index = None if target is None else record.spec.task.index(target)
-        return fitting.explained(found.logits[0], index, record.spec, name=rows.names[0])
+        trace = fitting.explained(found.logits[0], index, record.spec, name=rows.names[0])
+        return replace(trace, context={**trace.context, "source": x}) if isinstance(x, str) else trace
+
+    def read(self, x: Any) -> tuple[Tensor, ...]:
+        """Return what the network reads of some inputs.
+
+        Images: uint8 pixels (inputs, channels, height, width). Tables: numbers (inputs, columns and flags) and
+        indices (inputs, categorical columns).
+        """
+        rows = self._open(x)
+        return Examples(rows, self._trained().spec.preprocessing, None).__getitems__(range(len(rows))).inputs
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""

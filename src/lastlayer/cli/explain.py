@@ -35,17 +35,17 @@ def command(
         raise ConfigError(
             "name a run folder (lastlayer explain RUN [INPUT]) or numbers (--logits 4,2,-2), one of them."
         )
-    title = ""
+    heading: list[str] = []
     if logits is not None:
         trace = _typed(logits, classes, target, kind, temperature)
     else:
-        trace, title = _of_run(run, source, target)
+        trace, heading = _of_run(run, source, target)
     if as_json:
         console.print_json(trace.to_dict())
         return 0
     screen = console.out()
-    if title:
-        screen.print(title)
+    for line in heading:
+        screen.print(line)
     width = min(screen.width, 100) if screen.is_terminal else 80
     console.print_lines(screen, text.lines(trace, lang, max(width, 60)))
     return 0
@@ -69,12 +69,16 @@ def _class(word: str, names: list[str] | None) -> int | str:
     return int(word) if word.isdecimal() and word not in (names or []) else word
 
 
-def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["Trace", str]:
+def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["Trace", list[str]]:
+    """The trace of one input, and what goes above it: a small picture of an image, its name and the prediction."""
     from lastlayer.classifier import Classifier
+    from lastlayer.cli.picture import shaded
 
     model = Classifier.load(run or Path())
     trace = model.explain(source, target)
-    return trace, trace.context.get("input", "")
+    said = f"{trace.context['input']}: predicted {trace.context['prediction']}, p = {trace.probabilities.max():.4f}"
+    picture = shaded(model.read(trace.context["source"])[0][0]) if model.record.spec.kind == "image" else []
+    return trace, [*picture, said, ""]
 
 
 def parse_numbers(text: str) -> list[float]:

@@ -112,8 +112,9 @@ def rows_shown(trace: Trace) -> list[int]:
 
 
 def true_first(trace: Trace, rows: list[int]) -> list[int]:
-    """A sum is spelt out from the class that matters."""
-    return sorted(rows, key=lambda row: row != trace.target)
+    """A sum is spelt out from the classes that matter: the true one, then the largest logits."""
+    logits = trace["logits"].value.reshape(-1)
+    return sorted(rows, key=lambda row: (not trace.holds(row), -float(logits[row])))
 
 
 def number(value: float) -> str:

@@ -1,6 +1,6 @@
 """Logits, probabilities, losses and information, with the names, arguments and meaning of `torch.nn.functional`.
 
-Each function checks its arguments, chooses a kernel, computes and reduces. Options beyond PyTorch's are keyword-only.
+Each function checks its arguments, chooses a kernel and computes. Options beyond PyTorch's are keyword-only.
 """
 
 from lastlayer.functional._binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_with_logits

@@ -36,10 +36,10 @@ def linear_cross_entropy(
     precision is multiplied and accumulated in float32, so the logits are never rounded to half.
 
     Args:
-        input: Features of shape (features) or (*rows, features).
+        input: Features of shape (features) or (…, features).
         linear_weight: (classes, features), or (classes, d1, …, dK, features) for several predictions per row.
         target: Class indices, one per row (and per d1, …, dK), or probabilities with the class axis where the
-            logits have it: last for (*rows, features) alone, axis 1 with d1, …, dK.
+            logits have it: last for (…, features) alone, axis 1 with d1, …, dK.
         linear_bias: (classes), or (classes, d1, …, dK).
         weight: As in `cross_entropy`.
         reduction: As in `cross_entropy`.
@@ -125,9 +125,9 @@ def linear_binary_cross_entropy(
     r"""Binary cross-entropy of the logits input · linear_weightᵀ + linear_bias, in nats.
 
     Args:
-        input: Features of shape (*rows, features).
+        input: Features of shape (…, features).
         linear_weight: (classes, features) for one question per class, or (features) for a single question.
-        target: Probabilities of "yes" in [0, 1]: (*rows, classes), or (*rows) for a single question.
+        target: Probabilities of "yes" in [0, 1]: (…, classes), or (…) for a single question.
         linear_bias: (classes), or () for a single question.
         weight: As in `binary_cross_entropy_with_logits`.
         pos_weight: As in `binary_cross_entropy_with_logits`.
