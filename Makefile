@@ -16,7 +16,7 @@ setup: .venv/ready  ## make .venv with everything at the pinned versions
 	@"$(PYTHON)" -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Setting up .venv (PyTorch is large; this takes a minute or a few)"
 	@if $(BIN)/python -m pip install --quiet --constraint constraints.txt uv; then \
-		$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[all]' --group dev; \
+		$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[all]' --group dev; \
 	else \
 		$(BIN)/python -m pip install --quiet --upgrade pip && \
 		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev; \
