@@ -2,12 +2,11 @@
 
 For a class index y the loss is log1p(S) − (z_y − max z): two terms that are never negative, so nothing cancels,
 whether y is the confident class (the first term is all there is) or a hopeless one (the second is). Its gradient at y
-is p_y − 1 = expm1(log p_y), which keeps its digits for the same reason.
+is p_y − 1, or −S / (1 + S) where y is the confident class: what the other classes have.
 
 The reduction belongs to the kernel: each autograd node around it would cost a small batch as much as the loss itself.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,11 +14,8 @@ from torch import Tensor
 
 from lastlayer.kernels._options import Options
 from lastlayer.kernels.eager import _autograd
-from lastlayer.kernels.eager._softmax import adjusted, shift
+from lastlayer.kernels.eager._softmax import blocks, log_sum_exp, row, shift
 from lastlayer.kernels.eager._wide import wide
-
-# Logits worked on at a time: what fits a core's cache on a CPU, and what keeps a GPU busy.
-_BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 2**17, 2**25
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
@@ -84,13 +80,15 @@ def _count(rows: int, row_weight: Tensor | None, guard: Guard | None, options: O
 
 
 def _formula(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
-    u = adjusted(logits, options.softcap, options.temperature)
     guard = _guard(target, logits.shape[-1], options.ignore_index)
     # An ignored row is replaced before anything is computed from it: 0 · NaN would be NaN.
-    below, log_sum, top = shift(u if guard is None else u.masked_fill(~guard.kept.unsqueeze(-1), 0.0))
-    lse = (top + log_sum).squeeze(-1)
-    loss = _loss_per_row(below, log_sum, target if guard is None else guard.target, weight, options)
-    return _total(loss, lse, target, weight, guard, options), lse if guard is None else torch.logsumexp(u, -1)
+    counted = logits if guard is None else logits.masked_fill(~guard.kept.unsqueeze(-1), 0.0)
+    seen = shift(counted, -1, options.softcap, options.temperature)
+    lse = seen.lse.squeeze(-1)
+    safe = target if guard is None else guard.target
+    loss = _loss_per_row(seen.below, seen.log_sum, safe, weight, options)
+    total = _total(loss, lse, target, weight, guard, options)
+    return total, lse if guard is None else log_sum_exp(logits, options.softcap, options.temperature)
 
 
 def _loss_per_row(below: Tensor, log_sum: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Tensor:
@@ -132,8 +130,7 @@ def _row_weight(target: Tensor, weight: Tensor | None, guard: Guard | None) -> T
     return weight[target if guard is None else guard.target]
 
 
-# The same by hand, block by block of rows, each in one buffer where the loss allows it: a fresh tensor costs more in
-# page faults than in arithmetic. The forward keeps two numbers per row, the backward computes p anew.
+# The same by hand, block by block of rows. The forward keeps two numbers per row, the backward computes p anew.
 
 
 def _forward(
@@ -141,30 +138,27 @@ def _forward(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     z, t, guard = _flat(logits, target, options)
     safe = t if guard is None else guard.target
-    parts = [_forward_block(z[block], safe[block], weight, options) for block in _blocks(z)]
-    loss, log_sum, top = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-    lse = (top + log_sum).squeeze(-1)
+    parts = [_forward_block(z[block], safe[block], weight, options) for block in blocks(z)]
+    loss, others, top = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+    lse = (top + torch.log1p(others)).squeeze(-1)
     total = _total(loss, lse, t, weight, guard, options)
     if logits.dim() == 2:
-        return (total, lse), (log_sum, top)
+        return (total, lse), (others, top)
     rows = logits.shape[:-1]
-    return (total.reshape(rows) if options.reduction == "none" else total, lse.reshape(rows)), (log_sum, top)
+    return (total.reshape(rows) if options.reduction == "none" else total, lse.reshape(rows)), (others, top)
 
 
 def _forward_block(z: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss per row, log1p(S) and the largest logit of a block."""
-    u = adjusted(z, options.softcap, options.temperature)
-    top, where = u.max(dim=-1, keepdim=True)
-    below = u - top if u is z else u.sub_(top)
+    """Loss per row, S and the largest logit of a block."""
+    seen = row(z, -1, options.softcap, options.temperature)
     if target.is_floating_point() or options.label_smoothing:
-        others = torch.exp(below).scatter_(-1, where, 0.0)
-        log_sum = torch.log1p(others.sum(-1, keepdim=True))
-        return _loss_per_row(below, log_sum, target, weight, options), log_sum, top
-    own = below.gather(-1, target.unsqueeze(-1))
-    others = below.exp_().scatter_(-1, where, 0.0)
-    log_sum = torch.log1p(others.sum(-1, keepdim=True))
-    loss = (log_sum - own).squeeze(-1)
-    return loss if weight is None else loss * weight[target], log_sum, top
+        below = seen.below.clone()
+        others = seen.sum_of_others(seen.terms())
+        return _loss_per_row(below, torch.log1p(others), target, weight, options), others, seen.top
+    own = seen.below.gather(-1, target.unsqueeze(-1))
+    others = seen.sum_of_others(seen.terms())
+    loss = (torch.log1p(others) - own).squeeze(-1)
+    return loss if weight is None else loss * weight[target], others, seen.top
 
 
 def _backward(
@@ -177,22 +171,21 @@ def _backward(
 ) -> Tensor:
     z, t, guard = _flat(logits, target, options)
     safe = t if guard is None else guard.target
-    log_sum, top = kept
-    of_loss, of_lse = _per_row(gradients, t, weight, guard, top + log_sum, options)
+    others, top = kept
+    of_loss, of_lse = _per_row(gradients, t, weight, guard, top + torch.log1p(others), options)
     result = torch.empty_like(z)
-    for block in _blocks(z):
-        part = z[block]
-        u = adjusted(part, options.softcap, options.temperature)
-        log_p = (u - top[block] if u is part else u.sub_(top[block])).sub_(log_sum[block])
-        through_lse = None if of_lse is None else torch.exp(log_p).mul_(of_lse[block])
-        slope = through_lse
+    for block in blocks(z):
+        seen = row(z[block], -1, options.softcap, options.temperature)
+        at_largest = seen.below.gather(-1, safe[block].unsqueeze(-1)) == 0 if not t.is_floating_point() else None
+        p = seen.terms().div_(1 + others[block])
+        slope = None if of_lse is None else p * of_lse[block]
         if of_loss is not None:
             upstream = of_loss if of_loss.dim() == 0 else of_loss[block]
-            slope = _slope(log_p, safe[block], weight, options.label_smoothing, upstream)
-            slope = slope if through_lse is None else slope.add_(through_lse)
+            of_target = _slope(p, at_largest, others[block], safe[block], weight, options.label_smoothing, upstream)
+            slope = of_target if slope is None else slope.add_(of_target)
         assert slope is not None  # noqa: S101 - autograd calls a backward only when an output has a gradient
         if options.softcap is not None:
-            slope.mul_(1 - torch.tanh(wide(part) / options.softcap) ** 2)
+            slope.mul_(1 - torch.tanh(wide(z[block]) / options.softcap) ** 2)
         if options.temperature != 1.0:
             slope.div_(options.temperature)
         result[block] = slope
@@ -231,19 +224,30 @@ def _per_row(
     return of_loss, of_lse
 
 
-def _slope(log_p: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, upstream: Tensor) -> Tensor:
-    """∂loss/∂u of a block of rows times the `upstream` gradient, a scalar or (rows, 1); `log_p` is used up."""
-    if target.is_floating_point():
-        p, q = torch.exp(log_p), _smooth(wide(target), smoothing)
+def _slope(
+    p: Tensor,
+    at_largest: Tensor | None,
+    others: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    smoothing: float,
+    upstream: Tensor,
+) -> Tensor:
+    """∂loss/∂u of a block of rows times the `upstream` gradient, a scalar or (rows, 1); `p` is used up.
+
+    1 − p of the largest class is S / (1 + S), the share of the other classes.
+    """
+    rest = others / (1 + others)
+    if at_largest is None:
+        q = _smooth(wide(target), smoothing)
         mass = q if weight is None else q * weight
         total = mass.sum(-1, keepdim=True)
-        # total·p − mass, with 1 − p by expm1 where p is near 1: nothing is lost when p approaches its target.
-        near = (total - mass) + total * torch.expm1(log_p)
-        return torch.where(p > 0.5, near, total * p - mass).mul_(upstream)
+        near = p > 0.5
+        largest = mass.masked_fill(near, 0.0).sum(-1, keepdim=True) - total * rest
+        return torch.where(near, largest, p.mul_(total).sub_(mass)).mul_(upstream)
     index = target.unsqueeze(-1)
+    own = torch.where(at_largest, -rest, p.gather(-1, index) - 1)
     scale = upstream if weight is None else upstream * weight[index]
-    own = torch.expm1(log_p.gather(-1, index))
-    p = log_p.exp_()
     if not smoothing:
         return p.scatter_(-1, index, own).mul_(scale)
     share, classes = smoothing / p.shape[-1], p.shape[-1]
@@ -258,12 +262,6 @@ def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Ten
         return z, target.reshape(z.shape), None
     t = target if target.dim() == 1 else target.reshape(-1)
     return z, t, _guard(t, z.shape[1], options.ignore_index)
-
-
-def _blocks(z: Tensor) -> Iterator[slice]:
-    rows, classes = z.shape
-    block = max(1, (_BLOCK_ON_CPU if z.device.type == "cpu" else _BLOCK_ELSEWHERE) // max(classes, 1))
-    return (slice(start, start + block) for start in range(0, max(rows, 1), block))
 
 
 _RULE = _autograd.Rule(_formula, _forward, _backward)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from lastlayer.kernels.eager._softmax import adjusted, shift
+from lastlayer.kernels.eager._softmax import shift
 from lastlayer.kernels.eager._wide import wide
 
 
@@ -16,9 +16,9 @@ def surprisal(p: Tensor) -> Tensor:
 
 def entropy(logits: Tensor, dim: int, temperature: float) -> Tensor:
     """H(softmax u) = log1p(S) + Σ p·(max − u): no term is negative, so a common offset costs no digits."""
-    below, log_sum, _ = shift(adjusted(logits, temperature=temperature), dim)
-    p = torch.exp(below - log_sum)
-    surprise = log_sum.squeeze(dim) - (p * below.masked_fill(below == -float("inf"), 0.0)).sum(dim)
+    seen = shift(logits, dim, temperature=temperature)
+    p = seen.terms / seen.total
+    surprise = seen.log_sum.squeeze(dim) - (p * seen.below.masked_fill(p == 0, 0.0)).sum(dim)
     return surprise.to(logits.dtype)
 
 
@@ -31,12 +31,11 @@ def cross_entropy_of(p: Tensor, q: Tensor, dim: int) -> Tensor:
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor, dim: int) -> Tensor:
     """Σ p·log(p/q) − p + q: with r = log(p/q) every term is p·(exp(−r) − 1 + r) ≥ 0."""
-    p_below, p_sum, _ = shift(wide(p_logits), dim)
-    q_below, q_sum, _ = shift(wide(q_logits), dim)
-    log_p, log_q = p_below - p_sum, q_below - q_sum
+    p, q = shift(p_logits, dim), shift(q_logits, dim)
+    log_p, log_q = p.below - p.log_sum, q.below - q.log_sum
     ruled_out = log_p == -float("inf")  # p = 0: the term is q, and the ratio has no logarithm
     r = torch.where(ruled_out, 0.0, log_p - log_q)
-    terms = torch.where(ruled_out, torch.exp(log_q), torch.exp(log_p) * _exp_above_tangent(r))
+    terms = torch.where(ruled_out, q.terms / q.total, p.terms / p.total * _exp_above_tangent(r))
     return terms.sum(dim).to(torch.promote_types(p_logits.dtype, q_logits.dtype))
 
 
