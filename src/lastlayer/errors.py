@@ -6,6 +6,7 @@ PyTorch raises in the same place, so that code which already catches that keeps 
     LastLayerError
     ├── ShapeError          (ValueError, RuntimeError)        sizes do not fit together
     ├── DtypeError          (TypeError, NotImplementedError)  a tensor or argument of the wrong type
+    ├── DeviceError         (RuntimeError)                    tensors that are on different devices
     ├── TargetError         (IndexError)                      a class index that names no class
     ├── ProbabilityError    (ValueError, RuntimeError)        a probability outside [0, 1]
     ├── OptionError         (ValueError, RuntimeError)        an option has a value that it cannot take
@@ -35,6 +36,10 @@ class ShapeError(LastLayerError, ValueError, RuntimeError):
 
 class DtypeError(LastLayerError, TypeError, NotImplementedError):
     """A tensor has a dtype, or an argument a type, that the function does not take."""
+
+
+class DeviceError(LastLayerError, RuntimeError):
+    """Tensors that are used together are on different devices."""
 
 
 class TargetError(LastLayerError, IndexError):

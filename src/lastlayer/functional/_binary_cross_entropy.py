@@ -45,7 +45,8 @@ def binary_cross_entropy_with_logits(
 
     Raises:
         ShapeError: `target` differs from `input` in shape, or a weight does not broadcast to it.
-        DtypeError: an argument is no floating tensor.
+        DeviceError: the tensors are on different devices.
+        DtypeError: an argument is no tensor, or logits, probabilities or targets are not floating.
         ProbabilityError: a target lies outside [0, 1].
         OptionError: an option has a value that it cannot take.
 
@@ -59,6 +60,7 @@ def binary_cross_entropy_with_logits(
     _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
     _options(input, weight, focal_gamma, label_smoothing)
     _checks.non_negative("pos_weight", pos_weight)
+    _checks.same_device(input=input, pos_weight=pos_weight)
     _checks.broadcasts("pos_weight", pos_weight, input)
     _checks.probabilities(name, "target", target)
     loss: Tensor = kernels.select(input, backend).binary_cross_entropy_with_logits(
@@ -104,7 +106,8 @@ def binary_cross_entropy(
 
     Raises:
         ShapeError: `target` differs from `input` in shape, or `weight` does not broadcast to it.
-        DtypeError: an argument is no floating tensor.
+        DeviceError: the tensors are on different devices.
+        DtypeError: an argument is no tensor, or logits, probabilities or targets are not floating.
         ProbabilityError: an input or a target lies outside [0, 1].
         OptionError: an option has a value that it cannot take.
 
@@ -127,6 +130,7 @@ def binary_cross_entropy(
 
 def _same_shape(function: str, input: Tensor, target: Tensor, wording: str) -> None:
     _checks.is_floating(function, input=input, target=target)
+    _checks.same_device(input=input, target=target)
     if target.shape == input.shape:
         return
     advice = "They need one target per element."
@@ -141,4 +145,5 @@ def _options(input: Tensor, weight: Tensor | None, focal_gamma: float, label_smo
     _checks.at_least_zero("focal_gamma", focal_gamma)
     _checks.fraction("label_smoothing", label_smoothing)
     _checks.non_negative("weight", weight)
+    _checks.same_device(input=input, weight=weight)
     _checks.broadcasts("weight", weight, input)

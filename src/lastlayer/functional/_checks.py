@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lastlayer import kernels
-from lastlayer.errors import DtypeError, OptionError, ProbabilityError, ShapeError, TargetError
+from lastlayer.errors import DeviceError, DtypeError, OptionError, ProbabilityError, ShapeError, TargetError
 
 INDEX_DTYPES = (torch.int64, torch.uint8)
 
@@ -43,8 +43,30 @@ def is_floating(function: str, **tensors: Tensor) -> None:
             )
 
 
+def not_complex(function: str, tensor: Tensor) -> None:
+    """No imaginary part is dropped on the way to a real dtype."""
+    if tensor.is_complex():
+        raise DtypeError(f"{function} is not implemented for {_name(tensor)}: expected real numbers. Pass input.real.")
+
+
+def same_device(**tensors: Tensor | None) -> None:
+    """Every tensor that is there is where the first is."""
+    (first, reference), *others = tensors.items()
+    for name, tensor in others:
+        if tensor is not None and reference is not None and tensor.device != reference.device:
+            raise DeviceError(
+                f"Expected all tensors to be on the same device, but found at least two devices: {first} is on "
+                f"{reference.device} and {name} on {tensor.device}. Move it: {name}.to({first}.device)."
+            )
+
+
 def dimension(tensor: Tensor, dim: int) -> int:
     """Return `dim` counted from the front."""
+    if not isinstance(dim, int):
+        raise DtypeError(
+            f"argument 'dim' must be int, not {type(dim).__name__}: which axis holds the classes is for you to say. "
+            "Pass dim=1 for (batch, classes), or dim=-1 for the last axis."
+        )
     low, high = (-tensor.dim(), tensor.dim() - 1) if tensor.dim() else (-1, 0)
     if not low <= dim <= high:
         raise _DimensionError(
@@ -188,7 +210,7 @@ def non_negative(name: str, tensor: Tensor | None) -> None:
     """`tensor` is None or holds no negative number and no NaN."""
     if tensor is None:
         return
-    is_floating(name, **{name: tensor})
+    is_tensor(name, **{name: tensor})
     if values_can_be_read(tensor) and not bool((tensor.detach() >= 0).all()):
         raise OptionError(f"{name} has to be non-negative, got {tensor.detach().min().item()} as its smallest value.")
 
@@ -211,11 +233,11 @@ def broadcasts(name: str, tensor: Tensor | None, input: Tensor) -> None:
 
 
 def probabilities(function: str, name: str, tensor: Tensor) -> None:
-    """Every value lies in [0, 1]; a NaN is let through and gives NaN."""
+    """Every value lies in [0, 1]; a NaN is let through and gives NaN, but for the input of a loss, as in PyTorch."""
     if tensor.numel() == 0 or not values_can_be_read(tensor):
         return
     low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
-    if low < 0 or high > 1:
+    if low < 0 or high > 1 or (name == "input" and low != low):
         advice = "For logits use binary_cross_entropy_with_logits." if name == "input" else "Rescale the targets."
         raise ProbabilityError(
             f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "

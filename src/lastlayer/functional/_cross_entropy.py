@@ -59,6 +59,7 @@ def cross_entropy(
     Raises:
         ShapeError: `target` is neither one index per row nor of the shape of `input`, or `weight` is not one number
             per class.
+        DeviceError: the tensors are on different devices.
         DtypeError: an argument is no tensor, logits are not floating, indices are not int64, or one-hot targets
             are integers.
         TargetError: an index lies outside [0, classes); the message names the row and the value.
@@ -81,12 +82,14 @@ def cross_entropy(
     _checks.positive("softcap", softcap)
     _checks.positive("temperature", temperature)
     axis = _checks.class_axis(input)
+    _checks.same_device(input=input, target=target, weight=weight)
     _checks.class_weight(weight, input.shape[axis], check)
 
     dtype, guard = input.dtype, None
     if target.shape == input.shape:
         _checks.probability_target(input, target, ignore_index)
         dtype = torch.promote_types(input.dtype, target.dtype)
+        dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
         target = target.movedim(axis, -1)
     else:
         guard = _checks.index_target(input, target, axis, ignore_index, check)
@@ -137,6 +140,7 @@ def nll_loss(
 
     Raises:
         ShapeError: `target` is not one index per row, or `weight` is not one number per class.
+        DeviceError: the tensors are on different devices.
         DtypeError: an argument is no tensor, `input` is not floating, or indices are not int64.
         TargetError: an index lies outside [0, classes).
         OptionError: an option has a value that it cannot take.
@@ -149,6 +153,7 @@ def nll_loss(
     _checks.is_tensor("nll_loss", input=input, target=target)
     _checks.is_floating("nll_loss", input=input)
     axis = _checks.class_axis(input)
+    _checks.same_device(input=input, target=target, weight=weight)
     _checks.class_weight(weight, input.shape[axis], check)
     guard = _checks.index_target(input, target, axis, ignore_index, check)
     loss: Tensor = kernels.select(input, backend).nll_loss(

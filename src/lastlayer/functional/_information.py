@@ -171,12 +171,13 @@ def kl_div(
     """
     how = _reduction.choose(reduction, size_average, reduce, also=("batchmean",))
     _checks.is_floating("kl_div", input=input, target=target)
+    _checks.same_device(input=input, target=target)
     if _checks.broadcast_shape(input, target) is None:
         raise ShapeError(
             f"input of shape {tuple(input.shape)} and target of shape {tuple(target.shape)} do not broadcast. "
             "Pass one probability per log-probability."
         )
-    if how == "mean":
+    if how == "mean" and size_average is None and reduce is None:
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size. "
             "'batchmean' divides only by the batch size, and aligns with the KL math definition.",
@@ -191,6 +192,7 @@ def kl_div(
 
 
 def _same(p: Tensor, q: Tensor, p_name: str, q_name: str) -> None:
+    _checks.same_device(**{p_name: p, q_name: q})
     if p.shape != q.shape:
         raise ShapeError(
             f"{p_name} and {q_name} need one shape: got {tuple(p.shape)} and {tuple(q.shape)}. "

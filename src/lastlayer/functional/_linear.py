@@ -72,6 +72,7 @@ def linear_cross_entropy(
     _checks.is_tensor(name, input=input, linear_weight=linear_weight, target=target)
     _checks.is_floating(name, input=input, linear_weight=linear_weight)
     classes, *more = linear_weight.shape[:-1] or (0,)
+    _checks.same_device(input=input, linear_weight=linear_weight, linear_bias=linear_bias, target=target)
     _fits(input, linear_weight, linear_bias, (classes, *more), least=2)
     if more and input.dim() < 2:
         raise ShapeError(
@@ -149,6 +150,7 @@ def linear_binary_cross_entropy(
     tensor(0.1269)
     """
     _checks.is_floating("linear_binary_cross_entropy", input=input, linear_weight=linear_weight, target=target)
+    _checks.same_device(input=input, linear_weight=linear_weight, linear_bias=linear_bias, target=target)
     _fits(input, linear_weight, linear_bias, tuple(linear_weight.shape[:-1]), least=1)
     flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
     product: Tensor = kernels.select(input, backend).linear(

@@ -34,6 +34,11 @@ def one_hot(tensor: Int[Tensor, "*shape"], num_classes: int = -1) -> Int[Tensor,
             f"one_hot is only applicable to index tensor of type LongTensor, got {tensor.dtype}. "
             "Convert it: tensor.long()."
         )
+    if num_classes < -1:
+        raise _ClassValueError(
+            f"Class values must be smaller than num_classes: got num_classes={num_classes}. Pass the number of classes, "
+            "or -1 for the largest index + 1."
+        )
     if num_classes < 0 and tensor.numel() == 0:
         raise OptionError("Can not infer total number of classes from empty tensor. Pass num_classes.")
     if tensor.numel() and _checks.values_can_be_read(tensor):

@@ -20,7 +20,7 @@ def sigmoid(input: Num[Tensor, "*shape"], *, backend: str = "auto") -> Float[Ten
         Probabilities in [0, 1] of the shape and dtype of `input`.
 
     Raises:
-        DtypeError: `input` is not a tensor.
+        DtypeError: `input` is not a tensor, or complex.
 
     >>> sigmoid(torch.tensor([-4.0, 0.0, 4.0]))
     tensor([0.0180, 0.5000, 0.9820])
@@ -44,7 +44,7 @@ def logit(input: Num[Tensor, "*shape"], eps: float | None = None, *, backend: st
         Logits of the shape and dtype of `input`, correct near p = 0.5 too, where log p − log(1 − p) cancels.
 
     Raises:
-        DtypeError: `input` is not a tensor.
+        DtypeError: `input` is not a tensor, or complex.
 
     >>> logit(torch.tensor([0.0, 0.5, 0.9]))
     tensor([  -inf, 0.0000, 2.1972])
@@ -109,4 +109,5 @@ def softplus(
 def _floating(function: str, input: Tensor) -> Tensor:
     """Take integers as PyTorch's default floating dtype, as PyTorch does here."""
     _checks.is_tensor(function, input=input)
+    _checks.not_complex(function, input)
     return input if input.is_floating_point() else input.to(torch.get_default_dtype())

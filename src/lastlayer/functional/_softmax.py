@@ -1,5 +1,7 @@
 """From logits to probabilities that compete: softmax, its logarithm, its mirror image and its normaliser."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Num
 from torch import Tensor
@@ -114,7 +116,7 @@ def softmin(
 
 def logsumexp(
     input: Num[Tensor, "*shape"],
-    dim: int | tuple[int, ...],
+    dim: int | Sequence[int],
     keepdim: bool = False,
     *,
     temperature: float = 1.0,
@@ -133,7 +135,7 @@ def logsumexp(
         Numbers of the dtype of `input`; −inf where there is nothing to sum.
 
     Raises:
-        DtypeError: `input` is not a tensor.
+        DtypeError: `input` is not a tensor, or complex.
         ShapeError: there is no axis `dim`.
         OptionError: `temperature` is not positive.
 
@@ -141,9 +143,10 @@ def logsumexp(
     tensor(4.1291)
     """
     _checks.is_tensor("logsumexp", input=input)
+    _checks.not_complex("logsumexp", input)
     _checks.positive("temperature", temperature)
     z = input if input.is_floating_point() else input.to(torch.get_default_dtype())
-    dims = tuple(_checks.dimension(z, axis) for axis in (dim if isinstance(dim, tuple) else (dim,)))
+    dims = tuple(_checks.dimension(z, axis) for axis in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     result: Tensor = kernels.select(z, backend).logsumexp(z, dims, keepdim, temperature)
     return result
 

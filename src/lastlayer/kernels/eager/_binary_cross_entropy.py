@@ -4,15 +4,15 @@ y·softplus(−x) + (1 − y)·softplus(x) is a sum of terms that are never nega
 cancels for a confident negative, which is where most elements of a multi-label problem are.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from lastlayer.kernels._options import BinaryOptions
 from lastlayer.kernels.eager import _autograd
-from lastlayer.kernels.eager._sigmoid import wide_softplus
+from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
 from lastlayer.kernels.eager._wide import wide
 
 
@@ -23,8 +23,6 @@ def binary_cross_entropy_with_logits(
     y = _smooth(wide(target), options.label_smoothing)
     weight = None if weight is None else wide(weight)
     pos_weight = None if pos_weight is None else wide(pos_weight)
-    if options.focal_gamma:
-        return _formula(logits, y, weight, pos_weight, options)[0]
     return _autograd.apply(_RULE, logits, y, weight, pos_weight, options)[0]
 
 
@@ -33,21 +31,38 @@ def binary_cross_entropy(
 ) -> Tensor:
     """The reduced loss of probabilities; as in PyTorch each logarithm is at least −100."""
     p, y = wide(probabilities), _smooth(wide(target), options.label_smoothing)
-    loss: Tensor = F.binary_cross_entropy(p, y.to(p.dtype), reduction="none")
+    loss = y * _surprisal(p, -torch.log(p)) + (1 - y) * _surprisal(1 - p, -torch.log1p(-p))
     if options.focal_gamma:
         loss = loss * (p * (1 - y) + (1 - p) * y) ** options.focal_gamma
     return _reduced(loss if weight is None else loss * wide(weight), options)
+
+
+_LARGEST, _STEEPEST = 100.0, 1e12
+
+
+def _surprisal(p: Tensor, minus_log_p: Tensor) -> Tensor:
+    """−log p, at most 100; where that bound holds its derivative is PyTorch's −1e12, which still points back."""
+    return torch.where(p < math.exp(-_LARGEST), _LARGEST - _STEEPEST * p, minus_log_p)
 
 
 def _formula(
     logits: Tensor, y: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> tuple[Tensor]:
     x = wide(logits)
-    yes, no = _share(y, wide_softplus(-x)), _share(1 - y, wide_softplus(x))
-    loss = (yes if pos_weight is None else yes * pos_weight) + no
+    loss = _unweighted(x, y, pos_weight)
     if options.focal_gamma:
-        loss = loss * (torch.sigmoid(x) * (1 - y) + torch.sigmoid(-x) * y) ** options.focal_gamma
+        loss = loss * _focus(x, y) ** options.focal_gamma
     return (_reduced(loss if weight is None else loss * weight, options),)
+
+
+def _unweighted(x: Tensor, y: Tensor, pos_weight: Tensor | None) -> Tensor:
+    yes, no = _share(y, wide_softplus(-x)), _share(1 - y, wide_softplus(x))
+    return (yes if pos_weight is None else yes * pos_weight) + no
+
+
+def _focus(x: Tensor, y: Tensor) -> Tensor:
+    """1 − p_t: the probability of the wrong answer."""
+    return stable_sigmoid(x) * (1 - y) + stable_sigmoid(-x) * y
 
 
 def _forward(logits: Tensor, *rest: Any) -> tuple[tuple[Tensor], tuple[()]]:
@@ -66,9 +81,23 @@ def _backward(
     x, upstream = wide(logits), wide(gradients[0])
     if options.reduction == "mean":
         upstream = upstream / x.numel()
-    yes = torch.sigmoid(-x).mul_(y)
-    slope = torch.sigmoid(x).mul_(1 - y).sub_(yes if pos_weight is None else yes.mul_(pos_weight))
+    p, rest = stable_sigmoid(x), stable_sigmoid(-x)
+    yes = rest * y
+    slope = (p * (1 - y)).sub_(yes if pos_weight is None else yes.mul_(pos_weight))
+    if options.focal_gamma:
+        slope = _focal_slope(slope, p, rest, x, y, pos_weight, options.focal_gamma)
     return (slope if weight is None else slope.mul_(weight)).mul_(upstream).to(logits.dtype)
+
+
+def _focal_slope(
+    slope: Tensor, p: Tensor, rest: Tensor, x: Tensor, y: Tensor, pos_weight: Tensor | None, gamma: float
+) -> Tensor:
+    """∂(loss · m^γ)/∂x = m^γ · (slope + γ · loss · m′/m): m′/m is bounded where m itself is 0."""
+    focus = p * (1 - y) + rest * y
+    bend = (p * rest).div_(focus).masked_fill_(focus == 0, 0.0).mul_(1 - 2 * y)
+    loss = _unweighted(x, y, pos_weight)
+    # The loss grows like |x| where p·(1 − p) falls like exp(−|x|): the product of inf and 0 is 0.
+    return _share(bend, loss).mul_(gamma).add_(slope).mul_(focus**gamma)
 
 
 def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:

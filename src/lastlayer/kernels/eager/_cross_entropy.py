@@ -23,6 +23,9 @@ def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options
 
     `logits` are (*rows, classes), `target` indices (*rows) or probabilities (*rows, classes), `weight` (classes).
     """
+    if not logits.shape[-1]:  # a sum over no classes
+        nothing = wide(logits).sum(-1)
+        return _total(nothing, nothing, target, None, None, options), nothing - float("inf")
     loss, lse = _autograd.apply(_RULE, logits, target, None if weight is None else wide(weight), options)
     return loss, lse
 
@@ -32,7 +35,7 @@ def nll_loss(log_probabilities: Tensor, target: Tensor, weight: Tensor | None, o
     guard = _guard(target, log_probabilities.shape[-1], options.ignore_index)
     safe = target if guard is None else guard.target
     loss = -wide(log_probabilities.gather(-1, safe.unsqueeze(-1)).squeeze(-1))
-    row_weight = None if weight is None else wide(weight)[safe]
+    row_weight = None if weight is None else _of(wide(weight), safe)
     return _reduced(loss if row_weight is None else loss * row_weight, row_weight, guard, options).to(options.dtype)
 
 
@@ -62,6 +65,11 @@ def _reduced(loss: Tensor, row_weight: Tensor | None, guard: Guard | None, optio
     if options.reduction == "sum":
         return loss.sum()
     return loss.sum() / _count(loss.shape.numel(), row_weight, guard, options)
+
+
+def _of(weight: Tensor, target: Tensor) -> Tensor:
+    """The weight of each target; indexing by a 0-dimensional tensor would read it."""
+    return weight.index_select(0, target.reshape(-1)).reshape(target.shape)
 
 
 def _count(rows: int, row_weight: Tensor | None, guard: Guard | None, options: Options) -> Tensor | int:
@@ -97,7 +105,7 @@ def _loss_per_row(below: Tensor, log_sum: Tensor, target: Tensor, weight: Tensor
         return _expected(log_sum - below, _smooth(wide(target), smoothing), weight)
     loss = (log_sum - below.gather(-1, target.unsqueeze(-1))).squeeze(-1)
     if weight is not None:
-        loss = loss * weight[target]
+        loss = loss * _of(weight, target)
     if not smoothing:
         return loss
     uniform = torch.full((), smoothing / below.shape[-1], dtype=below.dtype, device=below.device)
@@ -127,7 +135,7 @@ def _total(
 def _row_weight(target: Tensor, weight: Tensor | None, guard: Guard | None) -> Tensor | None:
     if weight is None or target.is_floating_point():
         return None
-    return weight[target if guard is None else guard.target]
+    return _of(weight, target if guard is None else guard.target)
 
 
 # The same by hand, block by block of rows. The forward keeps two numbers per row, the backward computes p anew.
@@ -158,7 +166,7 @@ def _forward_block(z: Tensor, target: Tensor, weight: Tensor | None, options: Op
     own = seen.below.gather(-1, target.unsqueeze(-1))
     others = seen.sum_of_others(seen.terms())
     loss = (torch.log1p(others) - own).squeeze(-1)
-    return loss if weight is None else loss * weight[target], others, seen.top
+    return loss if weight is None else loss * _of(weight, target), others, seen.top
 
 
 def _backward(
@@ -247,7 +255,7 @@ def _slope(
         return torch.where(near, largest, p.mul_(total).sub_(mass)).mul_(upstream)
     index = target.unsqueeze(-1)
     own = torch.where(at_largest, -rest, p.gather(-1, index) - 1)
-    scale = upstream if weight is None else upstream * weight[index]
+    scale = upstream if weight is None else upstream * _of(weight, index)
     if not smoothing:
         return p.scatter_(-1, index, own).mul_(scale)
     share, classes = smoothing / p.shape[-1], p.shape[-1]

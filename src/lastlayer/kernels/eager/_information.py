@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.kernels.eager._softmax import shift
-from lastlayer.kernels.eager._wide import wide
+from lastlayer.kernels.eager._wide import wide, widest
 
 
 def surprisal(p: Tensor) -> Tensor:
@@ -40,9 +40,16 @@ def kl_divergence(p_logits: Tensor, q_logits: Tensor, dim: int) -> Tensor:
 
 
 def kl_div(log_q: Tensor, target: Tensor, log_target: bool) -> Tensor:
-    """target · (log target − log_q) per element in the wide dtype, as PyTorch defines it."""
-    log_q, t = wide(log_q), wide(target)
-    return torch.exp(t) * (t - log_q) if log_target else torch.xlogy(t, t) - t * log_q
+    """target · (log target − log_q) per element in the widest dtype, as PyTorch defines it."""
+    log_q, t = widest(log_q), widest(target)
+    if log_target:
+        return torch.exp(t) * (t - log_q)
+    # Where the two are close log t − log q cancels: there it is log1p((t − q) / q).
+    q = torch.exp(log_q)
+    close = ((t - q).abs() < 0.25 * t) & (q > 0)
+    safe_q, safe_t = torch.where(close, q, 1.0), torch.where(close, t, 1.0)
+    ratio = torch.log1p((safe_t - safe_q) / safe_q)
+    return torch.where(close, t * ratio, torch.xlogy(t, t) - t * log_q)
 
 
 def _exp_above_tangent(r: Tensor) -> Tensor:

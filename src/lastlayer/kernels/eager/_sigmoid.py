@@ -33,6 +33,12 @@ def logsigmoid(x: Tensor) -> Tensor:
     return (-wide_softplus(-wide(x))).to(x.dtype)
 
 
+def stable_sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(−x)) with exp never above 1: keeps subnormal results, and its derivative does not cancel."""
+    e = torch.exp(torch.where(x < 0, x, -x))
+    return torch.where(x < 0, e, 1.0) / (1 + e)
+
+
 def logit(probability: Tensor, eps: float | None) -> Tensor:
     """log(p / (1 − p)).
 
@@ -40,7 +46,7 @@ def logit(probability: Tensor, eps: float | None) -> Tensor:
     """
     p = wide(probability)
     if eps is not None:
-        p = p.clamp(eps, 1 - eps)
+        p = torch.where(p < eps, eps, torch.where(p > 1 - eps, 1 - eps, p))  # as PyTorch does for eps > ½ too
     middle = (p > 0.25) & (p < 0.75)
     centred = torch.where(middle, 2 * p - 1, 0.0)
     outer = torch.where(middle, 0.25, p)
@@ -49,16 +55,18 @@ def logit(probability: Tensor, eps: float | None) -> Tensor:
 
 
 def _sigmoid(x: Tensor) -> tuple[Tensor]:
-    return (torch.sigmoid(wide(x)).to(x.dtype),)
+    return (stable_sigmoid(wide(x)).to(x.dtype),)
 
 
 def _sigmoid_forward(x: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+    if x.dtype is torch.float32 and wide(x) is not x:
+        return (torch.sigmoid(wide(x)).to(x.dtype),), ()  # float64 reaches further than any float32
     return _sigmoid(x), ()
 
 
 def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> Tensor:
     z = wide(x)
-    return torch.sigmoid(z).mul_(torch.sigmoid(-z)).mul_(gradients[0]).to(x.dtype)
+    return torch.sigmoid(z).mul_(stable_sigmoid(-z)).mul_(gradients[0]).to(x.dtype)
 
 
 _SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward)

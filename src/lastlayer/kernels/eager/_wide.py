@@ -13,6 +13,11 @@ def wide(x: Tensor) -> Tensor:
     return x.to(_WIDER.get(x.dtype, x.dtype))
 
 
+def widest(x: Tensor) -> Tensor:
+    """Return `x` in float64 (float32 where there is none): for differences that cancel in the inputs themselves."""
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+
 def rounding_error(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     """What `difference`, the rounded a − b, lacks to the exact one; 0 where it is not finite.
 
