@@ -36,7 +36,7 @@ def one_hot(tensor: Int[Tensor, "*shape"], num_classes: int = -1) -> Int[Tensor,
         )
     if num_classes < -1:
         raise _ClassValueError(
-            f"Class values must be smaller than num_classes: got num_classes={num_classes}. Pass the number of classes, "
+            f"Class values must be smaller than num_classes: got num_classes={num_classes}. Pass the count, "
             "or -1 for the largest index + 1."
         )
     if num_classes < 0 and tensor.numel() == 0:
