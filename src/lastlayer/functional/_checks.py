@@ -111,10 +111,15 @@ def index_target(input: Tensor, target: Tensor, axis: int, ignore_index: int, ch
 
 def _wrong_shape(input: Tensor, target: Tensor, expected: tuple[int, ...]) -> str:
     found = tuple(target.shape)
-    if input.dim() <= 2 and len(found) > 1:
+    if input.dim() == 1 and len(found) == 1:
+        opening = f"For 1D input, 1D target must have size 1, but got target size: {found[0]}"
+    elif input.dim() <= 2 and len(found) > 1:
         opening = "0D or 1D target tensor expected, multi-target not supported"
     elif input.dim() > 2 and len(found) != len(expected):
-        opening = f"only batches of spatial targets supported but got targets of dimension: {len(found)}"
+        only = "only batches of spatial targets supported"
+        opening = f"{only} (3D tensors) but got targets of dimension: {len(found)}"
+        if input.dim() != 4:
+            opening = f"{only} but got targets of dimension: {len(found)}"
     elif found and expected and found[0] != expected[0]:
         opening = f"Expected input batch_size ({expected[0]}) to match target batch_size ({found[0]})"
     else:

@@ -85,10 +85,10 @@ def cross_entropy(
     _checks.same_device(input=input, target=target, weight=weight)
     _checks.class_weight(weight, input.shape[axis], check)
 
-    dtype, guard = input.dtype, None
+    dtype, guard = _reduction.loss_dtype(input), None
     if target.shape == input.shape:
         _checks.probability_target(input, target, ignore_index)
-        dtype = torch.promote_types(input.dtype, target.dtype)
+        dtype = torch.promote_types(dtype, target.dtype)
         dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
         target = target.movedim(axis, -1)
     else:
@@ -160,7 +160,7 @@ def nll_loss(
         input if input.dim() <= 2 else input.movedim(axis, -1),
         _indices(input, target),
         weight,
-        kernels.Options(input.dtype, how, empty=empty, ignore_index=guard),
+        kernels.Options(_reduction.loss_dtype(input), how, empty=empty, ignore_index=guard),
     )
     return loss
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lastlayer.kernels._options import BinaryOptions
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
-from lastlayer.kernels.eager._wide import wide
+from lastlayer.kernels.eager._wide import share, wide
 
 
 def binary_cross_entropy_with_logits(
@@ -33,7 +33,9 @@ def binary_cross_entropy(
     p, y = wide(probabilities), _smooth(wide(target), options.label_smoothing)
     loss = y * _surprisal(p, -torch.log(p)) + (1 - y) * _surprisal(1 - p, -torch.log1p(-p))
     if options.focal_gamma:
-        loss = loss * (p * (1 - y) + (1 - p) * y) ** options.focal_gamma
+        focus = p * (1 - y) + (1 - p) * y
+        at_end = focus == 0  # the answer is certain and right: the loss is 0, and so is its slope
+        loss = loss * torch.where(at_end, 0.0, torch.where(at_end, 1.0, focus) ** options.focal_gamma)
     return _reduced(loss if weight is None else loss * wide(weight), options)
 
 
@@ -51,18 +53,20 @@ def _formula(
     x = wide(logits)
     loss = _unweighted(x, y, pos_weight)
     if options.focal_gamma:
-        loss = loss * _focus(x, y) ** options.focal_gamma
-    return (_reduced(loss if weight is None else loss * weight, options),)
+        loss = loss * torch.exp(options.focal_gamma * _log_focus(x, y))
+    return (_reduced(loss if weight is None else share(weight, loss), options),)
 
 
 def _unweighted(x: Tensor, y: Tensor, pos_weight: Tensor | None) -> Tensor:
-    yes, no = _share(y, wide_softplus(-x)), _share(1 - y, wide_softplus(x))
-    return (yes if pos_weight is None else yes * pos_weight) + no
+    return share(y if pos_weight is None else y * pos_weight, wide_softplus(-x)) + share(1 - y, wide_softplus(x))
 
 
-def _focus(x: Tensor, y: Tensor) -> Tensor:
-    """1 − p_t: the probability of the wrong answer."""
-    return stable_sigmoid(x) * (1 - y) + stable_sigmoid(-x) * y
+def _log_focus(x: Tensor, y: Tensor) -> Tensor:
+    """The logarithm of 1 − p_t, the probability of the wrong answer: it has a slope where 1 − p_t has become 0."""
+    mixed = (y > 0) & (y < 1)
+    focus = stable_sigmoid(x) * (1 - y) + stable_sigmoid(-x) * y
+    certain = torch.where(y == 1, -wide_softplus(x), -wide_softplus(-x))
+    return torch.where(mixed, torch.log(torch.where(mixed, focus, 1.0)), certain)
 
 
 def _forward(logits: Tensor, *rest: Any) -> tuple[tuple[Tensor], tuple[()]]:
@@ -97,7 +101,7 @@ def _focal_slope(
     bend = (p * rest).div_(focus).masked_fill_(focus == 0, 0.0).mul_(1 - 2 * y)
     loss = _unweighted(x, y, pos_weight)
     # The loss grows like |x| where p·(1 − p) falls like exp(−|x|): the product of inf and 0 is 0.
-    return _share(bend, loss).mul_(gamma).add_(slope).mul_(focus**gamma)
+    return share(bend, loss).mul_(gamma).add_(slope).mul_(focus**gamma)
 
 
 def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:
@@ -108,11 +112,6 @@ def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:
 
 def _smooth(target: Tensor, smoothing: float) -> Tensor:
     return target * (1 - smoothing) + smoothing / 2 if smoothing else target
-
-
-def _share(share: Tensor, loss: Tensor) -> Tensor:
-    """`share` · `loss`, where no share of an infinite loss is 0."""
-    return share * loss.masked_fill((share == 0) & (loss == float("inf")), 0.0)
 
 
 _RULE = _autograd.Rule(_formula, _forward, _backward)

@@ -47,6 +47,7 @@ def logit(probability: Tensor, eps: float | None) -> Tensor:
     p = wide(probability)
     if eps is not None:
         p = torch.where(p < eps, eps, torch.where(p > 1 - eps, 1 - eps, p))  # as PyTorch does for eps > ½ too
+    p = p * torch.where((p >= 0) & (p <= 1), 1.0, float("nan"))  # no probability: NaN, and so is its derivative
     middle = (p > 0.25) & (p < 0.75)
     centred = torch.where(middle, 2 * p - 1, 0.0)
     outer = torch.where(middle, 0.25, p)

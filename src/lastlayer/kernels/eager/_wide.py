@@ -18,6 +18,11 @@ def widest(x: Tensor) -> Tensor:
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
+def share(factor: Tensor, loss: Tensor) -> Tensor:
+    """`factor` · `loss`, where no share of an infinite loss is 0."""
+    return factor * loss.masked_fill((factor == 0) & (loss == float("inf")), 0.0)
+
+
 def rounding_error(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     """What `difference`, the rounded a − b, lacks to the exact one; 0 where it is not finite.
 
