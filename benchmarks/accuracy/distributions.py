@@ -36,8 +36,16 @@ def _kl_divergence(dtype: torch.dtype, count: int) -> Iterator[Question]:
     for family, (p_logits, q_logits, bound) in families.items():
         pairs = zip(p_logits.tolist(), q_logits.tolist(), strict=True)
         truth = [Row(mine).kl_divergence(Row(other)) if mine != other else mp.mpf(0) for mine, other in pairs]
-        yield Question("kl_divergence", family, (p_logits, q_logits), lambda f, p, q: f.kl_divergence(p, q), truth,
-                       dtype, promise(dtype, bound), never_negative=True)  # fmt: skip
+        yield Question(
+            "kl_divergence",
+            family,
+            (p_logits, q_logits),
+            lambda f, p, q: f.kl_divergence(p, q),
+            truth,
+            dtype,
+            promise(dtype, bound),
+            never_negative=True,
+        )
 
 
 def _kl_div(dtype: torch.dtype, count: int) -> Iterator[Question]:
@@ -53,14 +61,25 @@ def _kl_div(dtype: torch.dtype, count: int) -> Iterator[Question]:
     for family, (log_q, target, log_target, bound) in families.items():
         pairs = zip(log_q.flatten().tolist(), target.flatten().tolist(), strict=True)
         yield Question(
-            "kl_div", family, (log_q, target),
+            "kl_div",
+            family,
+            (log_q, target),
             lambda f, q, t, log_target=log_target: f.kl_div(q, t, reduction="none", log_target=log_target),
-            [exact.kl_term(q, t, log_target) for q, t in pairs], dtype, promise(dtype, bound),
-        )  # fmt: skip
+            [exact.kl_term(q, t, log_target) for q, t in pairs],
+            dtype,
+            promise(dtype, bound),
+        )
     pairs = list(zip(other.flatten().tolist(), p.flatten().tolist(), strict=True))
     total = mp.fsum(exact.kl_term(q, t, False) for q, t in pairs)
-    yield Question("kl_div", "easy, batchmean", (other, p), lambda f, q, t: f.kl_div(q, t, reduction="batchmean"),
-                   [total / count], dtype, promise(dtype, EASY))  # fmt: skip
+    yield Question(
+        "kl_div",
+        "easy, batchmean",
+        (other, p),
+        lambda f, q, t: f.kl_div(q, t, reduction="batchmean"),
+        [total / count],
+        dtype,
+        promise(dtype, EASY),
+    )
 
 
 def _cross_entropy_of(dtype: torch.dtype, count: int) -> Iterator[Question]:
@@ -69,8 +88,9 @@ def _cross_entropy_of(dtype: torch.dtype, count: int) -> Iterator[Question]:
         mp.fsum(mp.mpf(a) * -mp.log(mp.mpf(b)) for a, b in zip(*rows, strict=True) if a)
         for rows in zip(p.tolist(), q.tolist(), strict=True)
     ]
-    yield Question("cross_entropy_of", "easy", (p, q), lambda f, p, q: f.cross_entropy_of(p, q), truth, dtype,
-                   promise(dtype, EASY))  # fmt: skip
+    yield Question(
+        "cross_entropy_of", "easy", (p, q), lambda f, p, q: f.cross_entropy_of(p, q), truth, dtype, promise(dtype, EASY)
+    )
 
 
 def _linear(dtype: torch.dtype, count: int) -> Iterator[Question]:
@@ -85,17 +105,27 @@ def _linear(dtype: torch.dtype, count: int) -> Iterator[Question]:
         truth = [-Row(row).log_p(y) for row, y in zip(z, target.tolist(), strict=True)]
         bound = HALF if family == "easy, 64 features" and dtype.itemsize == 2 else promise(dtype, bound)
         yield Question(
-            "linear_cross_entropy", family, (x, w, target),
-            lambda f, x, w, t: f.linear_cross_entropy(x, w, t, reduction="none"), truth, dtype, bound,
-        )  # fmt: skip
+            "linear_cross_entropy",
+            family,
+            (x, w, target),
+            lambda f, x, w, t: f.linear_cross_entropy(x, w, t, reduction="none"),
+            truth,
+            dtype,
+            bound,
+        )
         yes = (target.unsqueeze(1) == torch.arange(10)).to(dtype)
         hard = yes.flatten().tolist()
         flat = [value for row in z for value in row]
         truth = [exact.binary_cross_entropy_with_logits(v, y) for v, y in zip(flat, hard, strict=True)]
         yield Question(
-            "linear_binary_cross_entropy", family, (x, w, yes),
-            lambda f, x, w, t: f.linear_binary_cross_entropy(x, w, t, reduction="none"), truth, dtype, bound,
-        )  # fmt: skip
+            "linear_binary_cross_entropy",
+            family,
+            (x, w, yes),
+            lambda f, x, w, t: f.linear_binary_cross_entropy(x, w, t, reduction="none"),
+            truth,
+            dtype,
+            bound,
+        )
 
 
 def _reductions(dtype: torch.dtype) -> Iterator[Question]:
@@ -117,8 +147,9 @@ def _reductions(dtype: torch.dtype) -> Iterator[Question]:
         total = mp.fsum(per_row)
         for reduction, truth in (("mean", [total / rows]), ("sum", [total])):
             answer = lambda f, *inputs, n=function, r=reduction: getattr(f, n)(*inputs, reduction=r)  # noqa: E731
-            yield Question(function, f"easy, {reduction} of 1,000 rows", inputs, answer, truth, dtype,
-                           promise(dtype, EASY))  # fmt: skip
+            yield Question(
+                function, f"easy, {reduction} of 1,000 rows", inputs, answer, truth, dtype, promise(dtype, EASY)
+            )
 
 
 def _million() -> Question:
@@ -126,5 +157,12 @@ def _million() -> Question:
     few = easy_logits(torch.float16, 3000, 31).reshape(1000, 3)
     target = torch.arange(1000) % 3
     truth = mp.fsum(-Row(r).log_p(t) for r, t in zip(few.tolist(), target.tolist(), strict=True)) / 1000
-    return Question("cross_entropy", "mean of a million rows", (few.repeat(1000, 1), target.repeat(1000)),
-                    lambda f, z, t: f.cross_entropy(z, t), [truth], torch.float16, HALF)  # fmt: skip
+    return Question(
+        "cross_entropy",
+        "mean of a million rows",
+        (few.repeat(1000, 1), target.repeat(1000)),
+        lambda f, z, t: f.cross_entropy(z, t),
+        [truth],
+        torch.float16,
+        HALF,
+    )

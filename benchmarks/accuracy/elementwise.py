@@ -48,7 +48,7 @@ def below_tail(dtype: torch.dtype, size: int) -> Tensor:
 
 def _near(middle: float, dtype: torch.dtype) -> Tensor:
     """Both neighbours of `middle` at every power of two of distance that the dtype has."""
-    least = int(round(-math.log2(torch.finfo(dtype).eps)))
+    least = round(-math.log2(torch.finfo(dtype).eps))
     steps = [step * 2.0**-k for k in range(3, least + 2) for step in (1, 1.25, 1.5)]
     found = torch.tensor([middle + sign * step for step in steps for sign in (-1, 1)], dtype=torch.float64).to(dtype)
     return found[(found != middle) & (found > 0) & (found < 1)].unique()
@@ -88,8 +88,9 @@ def _of_logits(dtype: torch.dtype, size: int) -> Iterator[Question]:
         slopes = [exact.sigmoid(v) * exact.sigmoid(-v) for v in x.tolist()]
         keep = normal(slopes, dtype)
         answer = gradient()(lambda f, x: f.sigmoid(x).sum())
-        yield Question("sigmoid", f"gradient, {family}", (x,), answer, [slopes[i] for i in keep], dtype,
-                       promise(dtype, HARD), keep)  # fmt: skip
+        yield Question(
+            "sigmoid", f"gradient, {family}", (x,), answer, [slopes[i] for i in keep], dtype, promise(dtype, HARD), keep
+        )
 
 
 def _subnormal(dtype: torch.dtype) -> Tensor:
@@ -113,19 +114,40 @@ def _of_probabilities(dtype: torch.dtype, size: int) -> Iterator[Question]:
             yield _elementwise("surprisal", family, bound, p, lambda p: -mp.log(mp.mpf(p)))
 
 
-def _binary(function: str, family: str, bound: float | None, slope_bound: float | None, x: Tensor, y: Tensor,
-            loss: Callable[[float, float], Exact], slope: Callable[[float, float], Exact]) -> Iterator[Question]:  # fmt: skip
+def _binary(
+    function: str,
+    family: str,
+    bound: float | None,
+    slope_bound: float | None,
+    x: Tensor,
+    y: Tensor,
+    loss: Callable[[float, float], Exact],
+    slope: Callable[[float, float], Exact],
+) -> Iterator[Question]:
     """The loss per element and its gradient."""
     pairs = list(zip(x.tolist(), y.tolist(), strict=True))
     yield Question(
-        function, family, (x, y), lambda f, x, y: getattr(f, function)(x, y, reduction="none"),
-        [loss(*pair) for pair in pairs], x.dtype, promise(x.dtype, bound),
-    )  # fmt: skip
+        function,
+        family,
+        (x, y),
+        lambda f, x, y: getattr(f, function)(x, y, reduction="none"),
+        [loss(*pair) for pair in pairs],
+        x.dtype,
+        promise(x.dtype, bound),
+    )
     slopes = [slope(*pair) for pair in pairs]
-    keep = normal(slopes, x.dtype)
+    keep = list(range(len(slopes))) if family == "subnormal results" else normal(slopes, x.dtype)
     answer = gradient()(lambda f, x, y: getattr(f, function)(x, y, reduction="sum"))
-    yield Question(function, f"gradient, {family}", (x, y), answer, [slopes[i] for i in keep], x.dtype,
-                   promise(x.dtype, slope_bound), keep)  # fmt: skip
+    yield Question(
+        function,
+        f"gradient, {family}",
+        (x, y),
+        answer,
+        [slopes[i] for i in keep],
+        x.dtype,
+        promise(x.dtype, slope_bound),
+        keep,
+    )
 
 
 def _binary_of_logits(dtype: torch.dtype, size: int) -> Iterator[Question]:
@@ -141,7 +163,7 @@ def _binary_of_logits(dtype: torch.dtype, size: int) -> Iterator[Question]:
     yield from _binary(name, "both tails", HARD, HARD, x, y, *forms)
     deep = below_tail(dtype, size // 8)
     x, y = torch.cat([deep, -deep]), torch.cat([torch.ones_like(deep), torch.zeros_like(deep)])
-    yield from _binary(name, "subnormal results", None if dtype is torch.float64 else HARD, None, x, y, *forms)
+    yield from _binary(name, "subnormal results", HARD, HARD, x, y, *forms)
 
 
 def _binary_of_probabilities(dtype: torch.dtype, size: int) -> Iterator[Question]:

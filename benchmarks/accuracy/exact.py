@@ -85,14 +85,14 @@ def softplus(x: float) -> Exact:
 
 
 def logit(p: float) -> Exact:
-    return mp.log(mp.mpf(p)) - mp.log(1 - mp.mpf(p))
+    return mp.log(mp.mpf(p)) - mp.log1p(-mp.mpf(p))
 
 
 def binary_cross_entropy(p: float, y: float) -> Exact:
     """From a probability; as PyTorch defines it, each logarithm is at least −100."""
     p, y = mp.mpf(p), mp.mpf(y)
     yes = -mp.log(p) if p > 0 else mp.inf
-    no = -mp.log(1 - p) if p < 1 else mp.inf
+    no = -mp.log1p(-p) if p < 1 else mp.inf
     return y * min(yes, mp.mpf(100)) + (1 - y) * min(no, mp.mpf(100))
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from lastlayer import functional, kernels
 
-NAMES = [
-    name for name in functional.__all__ if callable(getattr(functional, name)) and name[0].islower()
-]
+Column = tuple[str, SimpleNamespace, str]  # a title, functions, and the device that they run on
+
+NAMES = [name for name in functional.__all__ if callable(getattr(functional, name)) and name[0].islower()]
 
 
 def ours(backend: str) -> SimpleNamespace:
@@ -24,7 +24,7 @@ def ours(backend: str) -> SimpleNamespace:
     )
 
 
-def columns() -> Iterator[tuple[str, SimpleNamespace, str]]:
+def columns() -> Iterator[Column]:
     """Every backend on every device of this machine: its title, its functions and the device."""
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     for device in devices:

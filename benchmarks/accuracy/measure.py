@@ -2,15 +2,15 @@
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from benchmarks.accuracy import distributions, elementwise, rows
-from benchmarks.accuracy.exact import ulps
-from benchmarks.accuracy.libraries import PYTORCH, columns
+from benchmarks.accuracy.exact import mp, ulps
+from benchmarks.accuracy.libraries import PYTORCH, Column, columns
 from benchmarks.accuracy.question import DTYPES, Question
 from lastlayer.errors import OptionError
 
@@ -72,7 +72,7 @@ def ask(question: Question, f: SimpleNamespace, device: str = "cpu") -> Score | 
         distances[order[math.ceil(0.999 * len(order)) - 1]],
         _inputs(question.inputs, list(keep)[worst], len(flat)),
         values[worst],
-        str(question.exact[worst])[:24],
+        mp.nstr(question.exact[worst], 18),
         any(value < 0 for value in values),
     )
 
@@ -94,8 +94,13 @@ def _inputs(inputs: tuple[torch.Tensor, ...], place: int, results: int) -> str:
 
 def run(size: int = FULL, dtypes: tuple[torch.dtype, ...] = DTYPES) -> Iterator[Result]:
     """Ask everybody everything."""
-    everyone: list[tuple[str, Any, str]] = [*columns(), ("PyTorch", PYTORCH, "cpu")]
+    everyone = [*columns(), ("PyTorch", PYTORCH, "cpu")]
     for dtype in dtypes:
-        for question in questions(dtype, size):
-            if question.exact:
-                yield Result(question, {name: ask(question, f, device) for name, f, device in everyone})
+        yield from results(questions(dtype, size), everyone)
+
+
+def results(asked: Iterable[Question], libraries: list[Column]) -> Iterator[Result]:
+    """Ask each of these libraries each of these questions."""
+    for question in asked:
+        if question.exact:
+            yield Result(question, {name: ask(question, f, device) for name, f, device in libraries})

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.elementwise import depth
+from benchmarks.accuracy.elementwise import below_tail, depth
 from benchmarks.accuracy.exact import Row, mp
 from benchmarks.accuracy.question import EASY, ENTRIES, HARD, Question, gradient, normal, promise
 
@@ -37,7 +37,10 @@ class Family(NamedTuple):
 def family(z: Tensor, target: Tensor) -> Family:
     """Rows with their exact exponentials."""
     memory: dict[float, mp.mpf] | None = {} if z.element_size() == 2 else None
-    rows = [Row(values, memory) for values in z.tolist()]
+    rows: list[Row] = []
+    for place, values in enumerate(z.tolist()):
+        again = place > 0 and torch.equal(z[place], z[place - 1])  # one row with two targets is one computation
+        rows.append(rows[-1] if again else Row(values, memory))
     classes = z.shape[1]
     if classes <= SAMPLED:
         looked_at = [list(range(classes)) for _ in rows]
@@ -58,8 +61,11 @@ def questions(dtype: torch.dtype, size: int) -> Iterator[Question]:
         yield from _all(f"confident, {classes} classes", family(z, target), HARD)
     for classes, (z, target) in wrong.items():
         yield from _all(f"dominant wrong class, {classes} classes", family(z, target), HARD)
-    yield from _all("wide, 1 confident class of 100,000", family(*_wide_confident(dtype, size)), HARD)
-    yield from _all("wide, offset and spread, 100,000", family(*_wide_spread(dtype)), HARD)
+    deep = torch.stack([torch.zeros(size // 8, dtype=dtype), -below_tail(dtype, size // 8)], 1)
+    subnormal = family(deep, torch.zeros(len(deep), dtype=torch.long))
+    yield from _cross_entropy("subnormal loss", subnormal, HARD, subnormal_too=True)
+    yield from _all("wide, one confident class", family(*_wide_confident(dtype, size)), HARD)
+    yield from _all("wide, offset and spread", family(*_wide_spread(dtype)), HARD)
 
 
 def _random(seed: int) -> torch.Generator:
@@ -113,27 +119,36 @@ def _all(name: str, rows: Family, bound: float) -> Iterator[Question]:
         yield _question("entropy", name, rows, lambda f, z, t: f.entropy(z, -1), [exact[i] for i in keep], bound, keep)
 
 
-def _question(function, name, rows, answer, exact, bound, keep=None) -> Question:  # type: ignore[no-untyped-def]
+def _question(function, name, rows, answer, exact, bound, keep=None) -> Question:
     dtype = rows.z.dtype
     return Question(function, name, (rows.z, rows.target), answer, exact, dtype, promise(dtype, bound), keep)
 
 
-def _cross_entropy(name: str, rows: Family, bound: float) -> Iterator[Question]:
-    def loss(f, z, t, reduction="sum"):  # type: ignore[no-untyped-def]
+def _cross_entropy(name: str, rows: Family, bound: float, *, subnormal_too: bool = False) -> Iterator[Question]:
+    def loss(f, z, t, reduction="sum"):
         return f.cross_entropy(z, t, reduction=reduction)
 
     exact = [-row.log_p(y) for row, y in zip(rows.rows, rows.indices, strict=True)]
     answer = lambda f, z, t: loss(f, z, t, "none")  # noqa: E731
     yield _question("cross_entropy", name, rows, answer, exact, bound)
     slopes = [-row.not_p(y) for row, y in zip(rows.rows, rows.indices, strict=True)]
-    yield _question("cross_entropy", f"gradient at the target, {name}", rows, gradient()(loss), slopes, HARD, rows.targets())  # fmt: skip
+    yield _question(
+        "cross_entropy", f"gradient at the target, {name}", rows, gradient()(loss), slopes, HARD, rows.targets()
+    )
     own = set(rows.targets())
     places = [place for place in rows.places() if place not in own]
     width = rows.z.shape[1]
     slopes = [rows.rows[place // width].p(place % width) for place in places]
-    keep = normal(slopes, rows.z.dtype)
-    yield _question("cross_entropy", f"other gradient entries, {name}", rows, gradient()(loss),
-                    [slopes[i] for i in keep], ENTRIES, [places[i] for i in keep])  # fmt: skip
+    keep = list(range(len(slopes))) if subnormal_too else normal(slopes, rows.z.dtype)
+    yield _question(
+        "cross_entropy",
+        f"other gradient entries, {name}",
+        rows,
+        gradient()(loss),
+        [slopes[i] for i in keep],
+        ENTRIES,
+        [places[i] for i in keep],
+    )
 
 
 def _softmax(name: str, rows: Family, bound: float) -> Iterator[Question]:
@@ -157,7 +172,7 @@ def _soft_targets(name: str, rows: Family, bound: float) -> Iterator[Question]:
     q = torch.softmax(raw, -1).to(dtype)
     shares = [[mp.mpf(v) for v in row] for row in q.tolist()]
 
-    def loss(f, z, q, reduction="sum"):  # type: ignore[no-untyped-def]
+    def loss(f, z, q, reduction="sum"):
         return f.cross_entropy(z, q, reduction=reduction)
 
     exact = [row.cross_entropy(share) for row, share in zip(rows.rows, shares, strict=True)]
@@ -173,8 +188,16 @@ def _soft_targets(name: str, rows: Family, bound: float) -> Iterator[Question]:
         keep += [row * classes + j for j in ones]
     # p − q is a difference of what float64 cannot hold: promised up to float32 only
     slope_bound = None if dtype is torch.float64 else ENTRIES
-    yield Question("cross_entropy", f"soft targets, gradient, {name}", inputs, gradient()(loss), slopes, dtype,
-                   promise(dtype, slope_bound), keep)  # fmt: skip
+    yield Question(
+        "cross_entropy",
+        f"soft targets, gradient, {name}",
+        inputs,
+        gradient()(loss),
+        slopes,
+        dtype,
+        promise(dtype, slope_bound),
+        keep,
+    )
 
 
 def _weighted(name: str, rows: Family, bound: float) -> Iterator[Question]:
@@ -187,10 +210,14 @@ def _weighted(name: str, rows: Family, bound: float) -> Iterator[Question]:
         uniform = mp.fsum(w[j] * -row.log_p(j) for j in range(classes))
         exact.append((1 - smoothing) * w[y] * -row.log_p(y) + smoothing / classes * uniform)
     yield Question(
-        "cross_entropy", f"weights and smoothing, {name}", (rows.z, rows.target, weight),
+        "cross_entropy",
+        f"weights and smoothing, {name}",
+        (rows.z, rows.target, weight),
         lambda f, z, t, w: f.cross_entropy(z, t, w, label_smoothing=smoothing, reduction="none"),
-        exact, dtype, promise(dtype, bound),
-    )  # fmt: skip
+        exact,
+        dtype,
+        promise(dtype, bound),
+    )
 
 
 def special(dtype: torch.dtype, size: int) -> Iterator[Question]:
