@@ -1,6 +1,6 @@
 """python -m benchmarks.accuracy [--quick] [--case NAME]: the distance from the exact result, in ULP.
 
-Without arguments it asks everything, writes benchmarks/results/accuracy-DATE.json, docs/accuracy.md and
+Without arguments it asks everything, writes benchmarks/results/accuracy.json, docs/accuracy.md and
 docs/compared-with-pytorch.md, and exits with 1 when a promise is broken. --quick asks less and writes nothing.
 """
 

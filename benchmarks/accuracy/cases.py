@@ -132,7 +132,7 @@ def float16_mean(f):
 
 @case("A target out of range", loss="IndexError that names row and value")
 def target_out_of_range(f):
-    """Both raise on the CPU; lastlayer says which row."""
+    """Both raise on the CPU; lastlayer says which row. Its TargetError is an IndexError."""
     return {"loss": f.cross_entropy(torch.zeros(4, 3), tensor([0, 1, 7, 2]))}
 
 

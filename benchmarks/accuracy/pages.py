@@ -13,7 +13,7 @@ from benchmarks.accuracy import cases
 from benchmarks.accuracy.measure import Result
 from benchmarks.accuracy.promises import Kept
 from benchmarks.accuracy.question import DTYPES
-from benchmarks.accuracy.tables import Line, lines, shown, verdict
+from benchmarks.accuracy.tables import Line, lines, serving, shown, verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +59,7 @@ def text(results: list[Result], promises: list[Kept]) -> str:
     """What the terminal shows: every line, then every promise."""
     out = []
     for dtype, table in _by_dtype(results):
-        columns = list(table[0].worst)
+        columns = serving(table)
         out += ["", f"{str(dtype)[6:]:51}{'bound':>5}" + "".join(f"{name:>9}" for name in columns)]
         for function, group in groupby(table, key=lambda line: line.function):
             out.append(function)
@@ -75,22 +75,15 @@ def text(results: list[Result], promises: list[Kept]) -> str:
 
 def write(results: list[Result], promises: list[Kept]) -> Iterator[Path]:
     """Write the JSON and the two pages; yield where, relative to the project."""
-    kept = ROOT / "benchmarks" / "results" / f"accuracy-{time.strftime('%Y-%m-%d')}.json"
-    _clean(
-        kept,
-        json.dumps(
-            {
-                **machine.about(),
-                "missed": [": ".join(m) for m in misses(results)],
-                "results": [_as_json(r) for r in results],
-            },
-            indent=1,
-        ),
-    )
-    _clean(ROOT / "docs" / "accuracy.md", page(results, promises))
-    _clean(ROOT / "docs" / "compared-with-pytorch.md", cases.page())
-    for path in (kept, ROOT / "docs" / "accuracy.md", ROOT / "docs" / "compared-with-pytorch.md"):
-        yield path.relative_to(ROOT)
+    texts = {
+        "benchmarks/results/accuracy.json": _as_json(results),
+        "docs/accuracy.md": page(results, promises),
+        "docs/compared-with-pytorch.md": cases.page(),
+    }
+    for name, content in texts.items():
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_text(content, encoding="utf-8")
+        yield Path(name)
 
 
 def page(results: list[Result], promises: list[Kept]) -> str:
@@ -100,7 +93,7 @@ def page(results: list[Result], promises: list[Kept]) -> str:
     missed = [f"- {name}: {miss.split(', at ')[0]}" for name, miss in misses(results)]
     out += ["", *(["Missed:", "", *missed, ""] if missed else []), INPUTS]
     for dtype, table in _by_dtype(results):
-        columns = list(table[0].worst)
+        columns = serving(table)
         out += [f"## {str(dtype)[6:]}", ""]
         rows = [
             [f"`{line.function}`", line.family, "" if line.bound is None else f"{line.bound:g}"]
@@ -113,7 +106,7 @@ def page(results: list[Result], promises: list[Kept]) -> str:
 
 
 def _promise(k: Kept) -> list[str]:
-    worst = "–" if k.promise.bound == "≥ 0" else shown(k.worst, torch.float64)
+    worst = "–" if k.promise.bound == "≥ 0" else shown(k.worst, k.dtype)
     return [k.promise.text, k.promise.bound, k.column, f"{k.asked}", worst, "MISS" if k.misses else "PASS"]
 
 
@@ -143,20 +136,20 @@ def misses(results: list[Result]) -> Iterator[tuple[str, str]]:
                 )
 
 
-def _as_json(result: Result) -> dict[str, object]:
+def _as_json(results: list[Result]) -> str:
+    """One line per question."""
+    about = {"date": time.strftime("%Y-%m-%d"), **machine.about(), "missed": [": ".join(m) for m in misses(results)]}
+    opening = json.dumps(about, indent=1, ensure_ascii=False).removesuffix("\n}")
+    lines = ",\n".join("  " + json.dumps(_entry(result), ensure_ascii=False) for result in results)
+    return f'{opening},\n "results": [\n{lines}\n ]\n}}\n'
+
+
+def _entry(result: Result) -> dict[str, object]:
     q = result.question
-    scores = {
-        name: None if s is None else {"worst": _finite(s.worst), "p999": _finite(s.p999), "negative": s.negative}
-        for name, s in result.scores.items()
-    }
+    scores = {name: s and {"worst": _finite(s.worst), "99.9 %": _finite(s.p999)} for name, s in result.scores.items()}
     what = {"function": q.function, "inputs": q.family, "dtype": str(q.dtype)[6:], "count": len(q.exact)}
-    return {**what, "bound": q.bound, "ulp": scores}
+    return {**what, "bound": q.bound, "ulp": scores, "missed": result.missed()}
 
 
 def _finite(distance: float) -> float | str:
-    return float(f"{distance:.4g}") if distance < float("inf") else "inf"
-
-
-def _clean(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+    return float(f"{distance:.4g}") if distance < float("inf") else "inf"  # JSON has no infinity

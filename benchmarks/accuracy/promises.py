@@ -70,6 +70,7 @@ class Kept(NamedTuple):
     column: str
     asked: int
     worst: float
+    dtype: torch.dtype  # of the worst
     misses: list[str]  # the questions that miss it
 
 
@@ -84,5 +85,6 @@ def kept(results: Iterable[Result]) -> list[Kept]:
                 continue
             mine = [(result, score) for result in covered if (score := result.scores[column])]
             misses = [f"{r.question.name}, {str(r.question.dtype)[6:]}" for r, _ in mine if column in r.missed()]
-            found.append(Kept(promise, column, len(mine), max(score.worst for _, score in mine), misses))
+            worst, of = max(mine, key=lambda pair: pair[1].worst)[::-1]
+            found.append(Kept(promise, column, len(mine), worst.worst, of.question.dtype, misses))
     return found

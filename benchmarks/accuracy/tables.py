@@ -45,6 +45,11 @@ def _largest(group: list[Result], which: str) -> dict[str, float | None]:
     return {name: max((v for v in values if v is not None), default=None) for name, values in found.items()}
 
 
+def serving(table: Iterable[Line]) -> list[str]:
+    """The columns that serve at least one of these lines."""
+    return list(dict.fromkeys(name for line in table for name, worst in line.worst.items() if worst is not None))
+
+
 def shown(distance: float | None, dtype: torch.dtype) -> str:
     """A distance for people: "lost" when not one digit is right, "–" where the backend does not serve the call."""
     if distance is None:
