@@ -9,7 +9,18 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.accuracy import __main__ as command
-from benchmarks.accuracy import cases, distributions, elementwise, exact, measure, pages, promises, rows, tables
+from benchmarks.accuracy import (
+    cases,
+    compared,
+    distributions,
+    elementwise,
+    exact,
+    measure,
+    pages,
+    promises,
+    rows,
+    tables,
+)
 from benchmarks.accuracy.libraries import PYTORCH, columns
 from benchmarks.accuracy.question import DTYPES, HALF, Question
 from lastlayer import functional, kernels
@@ -180,16 +191,24 @@ def test_a_backend_that_does_not_serve_a_call_is_left_out():
     assert "refuses" not in pages.text([result], promises.kept([result]))
 
 
+def test_a_new_backend_is_a_new_column(monkeypatch):
+    monkeypatch.setitem(kernels.BACKENDS, "other", kernels.BACKENDS["eager"])
+    (question,) = [q for q in elementwise.questions(torch.float16, 16) if q.name == "sigmoid, easy"]
+    (result,) = measure.results([question], [column for column in columns() if column[2] == "cpu"])
+    assert result.scores["other"] == result.scores["eager"]
+    assert "    other" in pages.text([result], promises.kept([result])).splitlines()[1]
+
+
 # The comparison with PyTorch
 
 
 @pytest.mark.parametrize("name", cases.CASES)
 def test_case(name):
     case = cases.CASES[name]
-    found = cases.results(case, functional)
+    found = compared.results(case, functional)
     assert set(found) == set(case.exact)
     for label, truth in case.exact.items():
-        away = cases.distance(found[label], truth)
+        away = compared.distance(found[label], truth)
         if away is None:  # an error, or NaN on purpose
             assert isinstance(truth, str)
             assert isinstance(found[label], str) or found[label].isnan()

@@ -9,7 +9,8 @@ import sys
 
 import torch
 
-from benchmarks.accuracy import cases, measure, pages
+from benchmarks.accuracy import compared, measure, pages
+from benchmarks.accuracy.cases import CASES
 from benchmarks.accuracy.promises import kept
 
 
@@ -19,12 +20,12 @@ def main() -> int:
         prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a tenth of the inputs; print, write nothing")
-    parser.add_argument("--case", choices=list(cases.CASES), metavar="NAME", help="one comparison with PyTorch")
+    parser.add_argument("--case", choices=list(CASES), metavar="NAME", help="one comparison with PyTorch")
     parser.add_argument("--list", action="store_true", help="the names of the comparisons")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.list or options.case:
-        print("\n".join(cases.CASES) if options.list else cases.text(options.case))
+        print("\n".join(CASES) if options.list else compared.text(options.case))
         return 0
     results = list(measure.run(measure.QUICK if options.quick else measure.FULL))
     promises = kept(results)

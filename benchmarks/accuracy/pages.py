@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import machine
-from benchmarks.accuracy import cases
+from benchmarks.accuracy import compared
 from benchmarks.accuracy.measure import Result
 from benchmarks.accuracy.promises import Kept
 from benchmarks.accuracy.question import DTYPES
@@ -78,7 +78,7 @@ def write(results: list[Result], promises: list[Kept]) -> Iterator[Path]:
     texts = {
         "benchmarks/results/accuracy.json": _as_json(results),
         "docs/accuracy.md": page(results, promises),
-        "docs/compared-with-pytorch.md": cases.page(),
+        "docs/compared-with-pytorch.md": compared.page(),
     }
     for name, content in texts.items():
         (ROOT / name).parent.mkdir(exist_ok=True)
