@@ -33,8 +33,13 @@ class Question(NamedTuple):
 
 
 def promise(dtype: torch.dtype, bound: float | None) -> float | None:
-    """What is promised in `dtype` where float32 keeps `bound`: half precision is rounded once, to the nearest."""
-    return HALF if bound is not None and dtype in (torch.float16, torch.bfloat16) else bound
+    """What is promised in `dtype` where float32 keeps `bound`.
+
+    Half precision is rounded once, to the nearest; float64 has nothing wider to be computed in.
+    """
+    if bound is not None and dtype in (torch.float16, torch.bfloat16):
+        return HALF
+    return max(bound, HARD) if bound is not None and dtype is torch.float64 else bound
 
 
 def gradient(of: int = 0) -> Callable[..., Callable[..., Tensor]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from lastlayer.kernels._options import BinaryOptions
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
-from lastlayer.kernels.eager._wide import share, wide
+from lastlayer.kernels.eager._wide import share, summed, wide
 
 
 def binary_cross_entropy_with_logits(
@@ -107,7 +107,8 @@ def _focal_slope(
 def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:
     if options.reduction == "none":
         return loss.to(options.dtype)
-    return (loss.mean() if options.reduction == "mean" else loss.sum()).to(options.dtype)
+    total = summed(loss.reshape(-1))
+    return (total / loss.numel() if options.reduction == "mean" else total).to(options.dtype)
 
 
 def _smooth(target: Tensor, smoothing: float) -> Tensor:

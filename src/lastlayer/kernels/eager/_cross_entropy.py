@@ -16,7 +16,7 @@ from lastlayer.kernels._options import Options
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._rows import Slice, Stats, losses, of_class, slope, smooth, stats
 from lastlayer.kernels.eager._softmax import log_sum_exp, shift
-from lastlayer.kernels.eager._wide import share, wide
+from lastlayer.kernels.eager._wide import share, summed, wide
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
@@ -64,8 +64,8 @@ def _reduced(loss: Tensor, row_weight: Tensor | None, guard: Guard | None, optio
     if options.reduction == "none":
         return loss
     if options.reduction == "sum":
-        return loss.sum()
-    return loss.sum() / _count(loss.shape.numel(), row_weight, guard, options)
+        return summed(loss.reshape(-1))
+    return summed(loss.reshape(-1)) / _count(loss.shape.numel(), row_weight, guard, options)
 
 
 def _count(rows: int, row_weight: Tensor | None, guard: Guard | None, options: Options) -> Tensor | int:
@@ -76,7 +76,7 @@ def _count(rows: int, row_weight: Tensor | None, guard: Guard | None, options: O
         counted = guard.kept
     else:
         return rows or int(options.empty == "zero")
-    count = counted.sum()
+    count = summed(counted.reshape(-1))
     return torch.where(count == 0, 1, count) if options.empty == "zero" else count
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lastlayer.kernels._options import Options
 from lastlayer.kernels.eager._softmax import adjusted, blocks, row, terms_from
-from lastlayer.kernels.eager._wide import share, wide
+from lastlayer.kernels.eager._wide import share, summed, wide
 
 
 class Stats(NamedTuple):
@@ -49,8 +49,9 @@ def _stats(z: Tensor, target: Tensor, part: Slice, options: Options) -> Stats:
         own = own if inside is None else own.where(inside, 0.0)
     if target.is_floating_point() or options.label_smoothing:
         given = _mass(target, part, options, seen.below)
-        dot = -(given * seen.below.masked_fill(given == 0, 0.0)).sum(-1, keepdim=True)
-        mass, rest = (x.sum(-1, keepdim=True) for x in (given, given.scatter(-1, seen.where, 0.0)))
+        others = given.scatter(-1, seen.where, 0.0)
+        apart = given * seen.below.neg().masked_fill_(given == 0, 0.0)
+        mass, rest, dot = (summed(x).unsqueeze(-1) for x in (given, others, apart))
     return Stats(seen.top, seen.sum_of_others(seen.terms()), own, mass, rest, dot)
 
 

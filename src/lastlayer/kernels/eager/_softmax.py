@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.kernels.eager import _autograd
-from lastlayer.kernels.eager._wide import rounding_error, wide, widest
+from lastlayer.kernels.eager._wide import rounding_error, summed, wide, widest
 
 # Logits worked on at a time: what fits a core's cache on a CPU, and what keeps a GPU busy.
 _BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 2**17, 2**25
@@ -116,7 +116,7 @@ class Row(NamedTuple):
 
     def sum_of_others(self, terms: Tensor, dim: int = -1) -> Tensor:
         """S, from `terms`, of which the largest is overwritten with 0; NaN where the largest logit is infinite."""
-        return terms.scatter_(dim, self.where, 0.0).sum(dim, keepdim=True).add_(self.top - self.top)
+        return summed(terms.scatter_(dim, self.where, 0.0), dim).unsqueeze(dim).add_(self.top - self.top)
 
 
 def row(z: Tensor, dim: int = -1, softcap: float | None = None, temperature: float = 1.0) -> Row:
@@ -174,7 +174,8 @@ def _softmax_forward(z: Tensor, dim: int, temperature: float) -> tuple[tuple[Ten
 def _probabilities(z: Tensor, dim: int, temperature: float) -> tuple[Tensor, Tensor]:
     seen = row(z, dim, temperature=temperature)
     terms = seen.terms()
-    return terms.div_(terms.sum(dim, keepdim=True)), seen.where
+    total = seen.sum_of_others(terms, dim).add_(1)
+    return terms.scatter_(dim, seen.where, 1.0).div_(total), seen.where
 
 
 def _softmax_backward(gradients: tuple[Tensor], kept: tuple[()], z: Tensor, dim: int, temperature: float) -> Tensor:
