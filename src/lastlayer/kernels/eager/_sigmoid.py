@@ -21,7 +21,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Te
 
 def wide_softplus(x: Tensor) -> Tensor:
     """log(1 + exp x) of a wide tensor: every digit, with the derivative right at 0 and in both tails."""
-    return x.clamp(min=0) + torch.log1p(torch.exp(torch.where(x < 0, x, -x)))
+    return torch.where(x < 0, 0.0, x) + torch.log1p(torch.exp(torch.where(x < 0, x, -x)))
 
 
 def logsigmoid(x: Tensor) -> Tensor:
