@@ -1,6 +1,6 @@
 """The functions of PyTorch in 240-bit arithmetic, on arrays of mpmath numbers: what a result is measured against.
 
-Every function takes PyTorch's arguments and returns a NumPy array of `mpmath.mpf`. The inputs are finite.
+Every function takes PyTorch's arguments and returns a NumPy array of `mpmath.mpf`, or a single one. Inputs are finite.
 """
 
 import mpmath
@@ -11,8 +11,9 @@ from torch import Tensor
 from tests import reference  # noqa: F401 - it sets the precision
 
 Array = np.ndarray
-_exp, _log, _log1p = (np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log, mpmath.log1p))
-_number = np.frompyfunc(mpmath.mpf, 1, 1)
+_exp, _log, _log1p, _number = (
+    np.frompyfunc(function, 1, 1) for function in (mpmath.exp, mpmath.log, mpmath.log1p, mpmath.mpf)
+)
 
 
 def lift(x: Tensor | float | None) -> Array:
@@ -42,7 +43,7 @@ def softplus(input: Tensor, beta: float = 1.0) -> Array:
 
 def log_softmax(input: Tensor, dim: int) -> Array:
     z = lift(input)
-    return z - _log(np.asarray(_exp(z).sum(axis=dim, keepdims=True), dtype=object))
+    return z - _log(np.sum(_exp(z), axis=dim, keepdims=True))
 
 
 def softmax(input: Tensor, dim: int) -> Array:
@@ -54,7 +55,7 @@ def softmin(input: Tensor, dim: int) -> Array:
 
 
 def logsumexp(input: Tensor, dim: int | tuple[int, ...], keepdim: bool = False) -> Array:
-    return _log(np.asarray(_exp(lift(input)).sum(axis=dim, keepdims=keepdim), dtype=object))
+    return _log(np.sum(_exp(lift(input)), axis=dim, keepdims=keepdim))
 
 
 def nll_loss(
@@ -62,8 +63,8 @@ def nll_loss(
 ) -> Array:
     log_p, q, kept = _rows(lift(input), target, ignore_index)
     w = lift(weight)
-    used = (q * w).sum(-1) * kept
-    return _reduced(-(q * w * log_p).sum(-1) * kept, used.sum(), reduction)
+    used = np.sum(q * w, -1) * kept
+    return _reduced(-np.sum(q * w * log_p, -1) * kept, np.sum(used), reduction)
 
 
 def cross_entropy(
@@ -78,11 +79,11 @@ def cross_entropy(
     log_p, q, kept = _rows(log_softmax(input, axis), target, ignore_index)
     w, smoothing = lift(weight), mpmath.mpf(label_smoothing)
     spread = smoothing / input.shape[axis]
-    per_row = -(((1 - smoothing) * q + spread) * w * log_p).sum(-1) * kept
+    per_row = -np.sum(((1 - smoothing) * q + spread) * w * log_p, -1) * kept
     if target.is_floating_point():
         return _reduced(per_row, kept.size, reduction)
     # An index is weighted by its own weight, its smoothing by every class's.
-    return _reduced(per_row, ((q * w).sum(-1) * kept).sum(), reduction)
+    return _reduced(per_row, np.sum(np.sum(q * w, -1) * kept), reduction)
 
 
 def linear_cross_entropy(
@@ -95,7 +96,7 @@ def linear_cross_entropy(
         target = target.reshape(-1, logits.shape[-1]) if target.dim() == logits.dim() else target.reshape(-1)
         logits = logits.reshape(-1, logits.shape[-1])
     loss = cross_entropy(logits, target, **options)
-    return loss.reshape(rows) if loss.size > 1 else loss
+    return loss.reshape(rows) if np.size(loss) > 1 else loss
 
 
 def binary_cross_entropy_with_logits(
@@ -110,9 +111,7 @@ def binary_cross_entropy_with_logits(
     return _reduced(loss, x.size, reduction)
 
 
-def binary_cross_entropy(
-    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
-) -> Array:
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean") -> Array:
     p, y = lift(input), lift(target)
     return _reduced(-lift(weight) * (y * _log(p) + (1 - y) * _log1p(-p)), p.size, reduction)
 
@@ -121,8 +120,8 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     log_q, t = lift(input), lift(target)
     loss = _exp(t) * (t - log_q) if log_target else t * (_log(t) - log_q)
     if reduction == "batchmean":
-        return np.asarray(loss.sum() / (input.shape[0] if input.dim() else 1), dtype=object)
-    return _reduced(loss, loss.size, reduction)
+        return np.sum(loss) / (input.shape[0] if input.dim() else 1)
+    return _reduced(loss, np.size(loss), reduction)
 
 
 def _rows(log_p: Array, target: Tensor, ignore_index: int) -> tuple[Array, Array, Array]:
@@ -139,6 +138,5 @@ def _rows(log_p: Array, target: Tensor, ignore_index: int) -> tuple[Array, Array
 
 def _reduced(loss: Array, count: object, reduction: str) -> Array:
     if reduction == "none":
-        return np.asarray(loss, dtype=object)
-    total = np.sum(loss)
-    return np.asarray(total if reduction == "sum" else total / count, dtype=object)
+        return loss
+    return np.sum(loss) if reduction == "sum" else np.sum(loss) / count

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -78,15 +79,16 @@ def naming(combination: object) -> Iterator[None]:
         raise
 
 
-def gradients(
-    call: Callable[..., Tensor], tensors: Sequence[Tensor], upstream: Tensor | None = None
-) -> tuple[Tensor, list[Tensor]]:
+def upstream_of(result: Tensor) -> Tensor:
+    """A gradient that differs from entry to entry: a constant one hides what is mixed up, or cancels."""
+    return torch.linspace(0.5, 1.5, result.numel(), dtype=torch.float64).reshape(result.shape).to(result)
+
+
+def gradients(call: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """The result of `call`, and the derivative of its weighted sum in each of `tensors`."""
     leaves = [x.detach().clone().requires_grad_() for x in tensors]
     result = call(*leaves)
-    if upstream is None:
-        upstream = torch.linspace(0.5, 1.5, result.numel(), dtype=torch.float64).reshape(result.shape)
-    result.backward(upstream.to(result))
+    result.backward(upstream_of(result))
     assert all(leaf.grad is not None for leaf in leaves), "a derivative is missing"
     return result.detach(), [leaf.grad for leaf in leaves]
 
@@ -101,11 +103,12 @@ def assert_loss_and_gradient(call, plain, logits, *others, tolerance):
         torch.testing.assert_close(our_gradient.double(), their_gradient, rtol=tolerance, atol=tolerance)
 
 
-def assert_as_accurate_as(found: Tensor, plain: Tensor, exact: np.ndarray, *, slack: float = 2.0) -> None:
+def assert_as_accurate_as(found: Tensor, plain: Tensor, exact: np.ndarray | mpmath.mpf, *, slack: float = 2.0) -> None:
     """Each entry of `found` errs at most `slack` times as much as PyTorch's, plus one unit in the last place.
 
     Per entry: a global maximum would hide the errors of small ones. `exact` holds mpmath numbers.
     """
+    exact = np.asarray(exact, dtype=object)  # arithmetic on 0-dimensional arrays gives bare numbers
     assert found.shape == plain.shape == tuple(exact.shape)
     assert found.dtype is plain.dtype
     info = torch.finfo(found.dtype)
