@@ -18,7 +18,7 @@ WEIGHT = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64)
 def losses_of_indices(z, y):
     flat = ours.cross_entropy(z, y)
     weighted = ours.cross_entropy(z, y, WEIGHT, label_smoothing=0.1, z_loss=0.3, softcap=4.0, temperature=0.7)
-    each, lse = ours.cross_entropy(z, y, reduction="none", ignore_index=1, return_lse=True, empty="zero")
+    each, lse = ours.cross_entropy(z, y, reduction="none", return_lse=True, empty="zero")
     return flat + weighted + each.sum() + lse.sum() + ours.nll_loss(ours.log_softmax(z, 1), y, WEIGHT)
 
 
@@ -71,15 +71,16 @@ def assert_same_with_gradient(compiled, function, rows):
 
 @pytest.mark.parametrize("function", TOGETHER, ids=lambda f: f.__name__)
 def test_one_graph_for_every_number_of_rows(function):
-    """Static, then dynamic: one graph each, and none for a third number of rows."""
     torch.compiler.reset()
-    static = torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
-    assert_same_with_gradient(static, function, 4)
     counter = CompileCounterWithBackend("aot_eager")
     dynamic = torch.compile(function, fullgraph=True, dynamic=True, backend=counter)
     for rows in (4, 7, 9):
         assert_same_with_gradient(dynamic, function, rows)
-    assert counter.frame_count == 1
+    # Dynamo may start over once, which leaves an empty graph; a break or a new number of rows would leave a full one.
+    assert len([graph for graph in counter.graphs if len(graph.graph.nodes)]) == 1
+    torch.compiler.reset()
+    static = torch.compile(function, fullgraph=True, dynamic=False, backend="aot_eager")
+    assert_same_with_gradient(static, function, 4)
 
 
 def test_modules_compile_without_a_break():
@@ -110,7 +111,7 @@ def test_a_bad_index_in_a_compiled_loss_is_nan_in_its_row_alone():
 def test_reading_the_values_breaks_the_graph_and_is_an_error():
     torch.compiler.reset()
     compiled = torch.compile(lambda z, y: ours.cross_entropy(z, y, check=True), fullgraph=True, backend="aot_eager")
-    with pytest.raises(Exception, match="data-dependent|Dynamo|Unsupported"):  # noqa: B017 - Dynamo's own type
+    with pytest.raises(Exception, match="data-dependent|Dynamo|Unsupported"):
         compiled(*inputs(4))
 
 
