@@ -46,7 +46,10 @@ def is_floating(function: str, **tensors: Tensor) -> None:
 def not_complex(function: str, tensor: Tensor) -> None:
     """No imaginary part is dropped on the way to a real dtype."""
     if tensor.is_complex():
-        raise DtypeError(f"{function} is not implemented for {_name(tensor)}: expected real numbers. Pass input.real.")
+        raise DtypeError(
+            f"{function} is not implemented for {_name(tensor)}: expected float16, bfloat16, float32 or float64. "
+            "A complex number has no place among probabilities; pass input.real if its real part is meant."
+        )
 
 
 def same_device(**tensors: Tensor | None) -> None:
@@ -238,11 +241,11 @@ def broadcasts(name: str, tensor: Tensor | None, input: Tensor) -> None:
 
 
 def probabilities(function: str, name: str, tensor: Tensor) -> None:
-    """Every value lies in [0, 1]; a NaN is let through and gives NaN, but for the input of a loss, as in PyTorch."""
+    """Every value lies in [0, 1]; a NaN is let through and gives NaN, but for the losses that PyTorch guards too."""
     if tensor.numel() == 0 or not values_can_be_read(tensor):
         return
     low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
-    if low < 0 or high > 1 or (name == "input" and low != low):
+    if low < 0 or high > 1 or (function == "binary_cross_entropy" and low != low):
         advice = "For logits use binary_cross_entropy_with_logits." if name == "input" else "Rescale the targets."
         raise ProbabilityError(
             f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "

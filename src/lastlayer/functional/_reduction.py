@@ -38,8 +38,11 @@ def choose(reduction: str, size_average: bool | None, reduce: bool | None, *, al
 
 def loss_dtype(input: Tensor) -> torch.dtype:
     """The dtype of `input`; under autocast the loss of half-precision logits is float32, as in PyTorch."""
-    half = input.dtype in (torch.float16, torch.bfloat16)
-    return torch.float32 if half and torch.is_autocast_enabled(input.device.type) else input.dtype
+    if input.dtype not in (torch.float16, torch.bfloat16):
+        return input.dtype
+    device = input.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.float32 if autocast else input.dtype
 
 
 def empty_rule(empty: str) -> None:

@@ -5,6 +5,7 @@ cancels for a confident negative, which is where most elements of a multi-label 
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,7 +32,9 @@ def binary_cross_entropy(
 ) -> Tensor:
     """The reduced loss of probabilities; as in PyTorch each logarithm is at least −100."""
     p, y = wide(probabilities), _smooth(wide(target), options.label_smoothing)
-    loss = y * _surprisal(p, -torch.log(p)) + (1 - y) * _surprisal(1 - p, -torch.log1p(-p))
+    yes = _surprisal(p, lambda inside: -torch.log(torch.where(inside, p, 1.0)))
+    no = _surprisal(1 - p, lambda inside: -torch.log1p(-torch.where(inside, p, 0.0)))
+    loss = y * yes + (1 - y) * no
     if options.focal_gamma:
         focus = p * (1 - y) + (1 - p) * y
         at_end = focus == 0  # the answer is certain and right: the loss is 0, and so is its slope
@@ -42,9 +45,10 @@ def binary_cross_entropy(
 _LARGEST, _STEEPEST = 100.0, 1e12
 
 
-def _surprisal(p: Tensor, minus_log_p: Tensor) -> Tensor:
+def _surprisal(p: Tensor, minus_log_p: Callable[[Tensor], Tensor]) -> Tensor:
     """−log p, at most 100; where that bound holds its derivative is PyTorch's −1e12, which still points back."""
-    return torch.where(p < math.exp(-_LARGEST), _LARGEST - _STEEPEST * p, minus_log_p)
+    bounded = p < math.exp(-_LARGEST)
+    return torch.where(bounded, _LARGEST - _STEEPEST * p, minus_log_p(~bounded))
 
 
 def _formula(
@@ -63,10 +67,16 @@ def _unweighted(x: Tensor, y: Tensor, pos_weight: Tensor | None) -> Tensor:
 
 def _log_focus(x: Tensor, y: Tensor) -> Tensor:
     """The logarithm of 1 − p_t, the probability of the wrong answer: it has a slope where 1 − p_t has become 0."""
-    mixed = (y > 0) & (y < 1)
-    focus = stable_sigmoid(x) * (1 - y) + stable_sigmoid(-x) * y
-    certain = torch.where(y == 1, -wide_softplus(x), -wide_softplus(-x))
-    return torch.where(mixed, torch.log(torch.where(mixed, focus, 1.0)), certain)
+    fixed = y.detach()
+    yes, no = stable_sigmoid(x), stable_sigmoid(-x)
+    mixed = (fixed > 0) & (fixed < 1)
+    focus = yes * (1 - fixed) + no * fixed
+    certain = torch.where(fixed == 1, -wide_softplus(x), -wide_softplus(-x))
+    at_target = torch.where(mixed, torch.log(torch.where(mixed, focus, 1.0)), certain)
+    # The rest is log 1 = 0: it carries the derivatives with respect to the target.
+    possible = focus > 0
+    moved = (y - fixed) * (no - yes) / torch.where(possible, focus, 1.0)
+    return at_target + torch.log1p(torch.where(possible, moved, 0.0))
 
 
 def _forward(logits: Tensor, *rest: Any) -> tuple[tuple[Tensor], tuple[()]]:

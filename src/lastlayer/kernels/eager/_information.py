@@ -44,7 +44,7 @@ def kl_div(log_q: Tensor, target: Tensor, log_target: bool) -> Tensor:
     """target · (log target − log_q) per element in the widest dtype, as PyTorch defines it."""
     log_q, t = widest(log_q), widest(target)
     if log_target:
-        return torch.exp(t) * (t - log_q).masked_fill(t == -float("inf"), 0.0)
+        return torch.exp(t) * (t - log_q).masked_fill((t == -float("inf")) & ~torch.isnan(log_q), 0.0)
     # What the target never draws costs nothing, though it be impossible.
     drawn = log_q.masked_fill((t == 0) & (log_q == -float("inf")), 0.0)
     exact = (t > 0) & torch.isfinite(t) & torch.isfinite(drawn)
