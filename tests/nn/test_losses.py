@@ -86,11 +86,11 @@ def test_arguments_have_pytorchs_names_order_and_defaults(name):
 @pytest.mark.filterwarnings("ignore:reduction")
 def test_deprecated_flags_mean_what_they_meant(name, flags):
     target = Y[:5] if name in ("CrossEntropyLoss", "NLLLoss") else P[:5]
-    input = P[:5] if name == "BCELoss" else Z[:5]
+    values = P[:5] if name == "BCELoss" else Z[:5]
     with pytest.warns(UserWarning, match="please use reduction="):
         ours, theirs = (getattr(room, name)(**flags) for room in (nn, torch.nn))
     assert ours.reduction == theirs.reduction
-    torch.testing.assert_close(ours(input, target), theirs(input, target))
+    torch.testing.assert_close(ours(values, target), theirs(values, target))
 
 
 @pytest.mark.parametrize("name", OF_PYTORCH)
