@@ -96,7 +96,7 @@ def test_a_loss_is_the_same_wherever_its_row_stands(backend):
         weight = WEIGHT.to(z.device, dtype)
         for target, options in ((y, {}), (y, {**OPTIONS, "weight": weight}), (q, {"weight": weight}), (q, OPTIONS)):
 
-            def call(rows, target=target, options=options):
+            def call(rows, z=z, target=target, options=options):
                 leaf = z[rows].clone().requires_grad_()
                 loss, lse = ours.cross_entropy(
                     leaf, target[rows], reduction="none", return_lse=True, **options, backend=backend

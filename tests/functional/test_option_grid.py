@@ -1,6 +1,7 @@
 """Every option with every other: the loss and each derivative that there is, against the reference, on every backend.
 
-A grid runs in one test, because ten thousand tests would cost more than what they test; a failure names its combination.
+A grid runs in one test, because ten thousand tests would cost more than what they test. A failure names its
+combination.
 """
 
 import itertools
