@@ -332,7 +332,11 @@ def test_mixed_dtypes_promote_as_in_pytorch(name):
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool], ids=str)
 def test_integer_factors_of_binary_losses_are_taken_as_in_pytorch(dtype):
     z, p = numbers((4, 3), torch.float32), probabilities((4, 3), torch.float32)
-    for options in ({"weight": torch.ones(3, dtype=dtype)}, {"pos_weight": torch.ones(3, dtype=dtype)}):
+    ones = torch.ones(3, dtype=dtype)
+    for options in (
+        {"weight": ones},
+        *([] if dtype is torch.bool else [{"pos_weight": ones}]),
+    ):  # PyTorch: 1 − pos_weight
         with naming(options):
             torch.testing.assert_close(
                 functional.binary_cross_entropy_with_logits(z, p, **options),

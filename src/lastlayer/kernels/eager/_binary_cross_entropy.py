@@ -14,6 +14,7 @@ from torch import Tensor
 from lastlayer.kernels._options import BinaryOptions
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
+from lastlayer.kernels.eager._softmax import blocks
 from lastlayer.kernels.eager._wide import share, summed, wide
 
 
@@ -21,10 +22,24 @@ def binary_cross_entropy_with_logits(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
     """The reduced loss; an infinite logit gives the limit of the formula. Weights broadcast to the logits."""
-    y = _smooth(wide(target), options.label_smoothing)
-    weight = None if weight is None else wide(weight)
-    pos_weight = None if pos_weight is None else wide(pos_weight)
-    return _autograd.apply(_RULE, logits, y, weight, pos_weight, options)[0]
+    return _autograd.apply(_RULE, logits, *_wide_terms(target, weight, pos_weight, options), options)[0]
+
+
+def from_logits(
+    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
+) -> Tensor:
+    """The same from differentiable operations only."""
+    return _formula(logits, *_wide_terms(target, weight, pos_weight, options), options)[0]
+
+
+def _wide_terms(
+    target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    return (
+        _smooth(wide(target), options.label_smoothing),
+        None if weight is None else wide(weight),
+        None if pos_weight is None else wide(pos_weight),
+    )
 
 
 def binary_cross_entropy(
@@ -92,15 +107,26 @@ def _backward(
     pos_weight: Tensor | None,
     options: BinaryOptions,
 ) -> Tensor:
-    x, upstream = wide(logits), wide(gradients[0])
+    upstream = wide(gradients[0])
     if options.reduction == "mean":
-        upstream = upstream / x.numel()
+        upstream = upstream / logits.numel()
+    return _slope(wide(logits), y, weight, pos_weight, upstream, options).to(logits.dtype)
+
+
+def _slope(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor | None,
+    pos_weight: Tensor | None,
+    upstream: Tensor,
+    options: BinaryOptions,
+) -> Tensor:
     p, rest = stable_sigmoid(x), stable_sigmoid(-x)
     yes = rest * y
     slope = (p * (1 - y)).sub_(yes if pos_weight is None else yes.mul_(pos_weight))
     if options.focal_gamma:
         slope = _focal_slope(slope, p, rest, x, y, pos_weight, options.focal_gamma)
-    return (slope if weight is None else slope.mul_(weight)).mul_(upstream).to(logits.dtype)
+    return (slope if weight is None else slope.mul_(weight)).mul_(upstream)
 
 
 def _focal_slope(
@@ -123,6 +149,53 @@ def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:
 
 def _smooth(target: Tensor, smoothing: float) -> Tensor:
     return target * (1 - smoothing) + smoothing / 2 if smoothing else target
+
+
+# For a chunk (rows, columns) of plain logits whose weights have its shape: block by block, in little memory.
+
+
+def losses(
+    z: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
+) -> Tensor:
+    """Return the loss of every element."""
+    result = torch.empty(z.shape, dtype=options.dtype, device=z.device)
+    each = options._replace(reduction="none")
+    for block in blocks(z):
+        y, w, pos_w = target[block], _part(weight, block), _part(pos_weight, block)
+        result[block] = from_logits(z[block], y, w, pos_w, each)
+    return result
+
+
+def total(
+    z: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
+) -> Tensor:
+    """Return the sum of the losses, wide."""
+    whole = options._replace(reduction="sum", dtype=wide(z[:0]).dtype)
+    parts = []
+    for block in blocks(z):
+        y, w, pos_w = target[block], _part(weight, block), _part(pos_weight, block)
+        parts.append(from_logits(z[block], y, w, pos_w, whole))
+    return torch.stack(parts).sum()
+
+
+def slope(
+    z: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    pos_weight: Tensor | None,
+    upstream: Tensor,
+    options: BinaryOptions,
+    out: Tensor,
+) -> None:
+    """Write the gradient into `out`, which may be `z`; `upstream` is one number or one per element."""
+    for block in blocks(z):
+        terms = _wide_terms(target[block], _part(weight, block), _part(pos_weight, block), options)
+        of_block = upstream if upstream.dim() == 0 else upstream[block]
+        out[block] = _slope(wide(z[block]), *terms, of_block, options)
+
+
+def _part(factor: Tensor | None, block: tuple[slice, ...]) -> Tensor | None:
+    return None if factor is None else factor[block]
 
 
 _RULE = _autograd.Rule(_formula, _forward, _backward)

@@ -83,7 +83,7 @@ def _count(rows: int, row_weight: Tensor | None, guard: Guard | None, options: O
 # The formula: differentiable in the logits, the probabilities and the weight.
 
 
-def _formula(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
+def formula(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
     guard = guard_of(target, logits.shape[-1], options.ignore_index)
     # An ignored row is replaced before anything is computed from it: 0 · NaN would be NaN.
     counted = logits if guard is None else logits.masked_fill(~guard.kept.unsqueeze(-1), 0.0)
@@ -157,7 +157,7 @@ def _backward(
     z, t, guard = _flat(logits, target, options)
     safe = t if guard is None else guard.target
     seen = Stats(*kept)
-    of_loss, of_lse = per_row(gradients, seen, t, weight, guard, options)
+    of_loss, of_lse = per_row(gradients, seen, shares(t, weight, guard, options, seen.top.dtype), options)
     result = torch.empty_like(z)
     scale = row_scale(safe, weight, z)
     slope(z, safe, seen, Slice(0, z.shape[1], weight), scale, options, of_loss, of_lse, result)
@@ -175,15 +175,31 @@ def row_scale(target: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
     return of_class(weight, target).unsqueeze(-1)
 
 
+class Shares(NamedTuple):
+    """How much of each row's loss, and of its log-sum-exp's penalty, is in the reduced total: () or (rows, 1)."""
+
+    loss: Tensor
+    penalty: Tensor
+
+    def of(self, rows: slice) -> "Shares":
+        """Those of some rows."""
+        return Shares(*(x if x.dim() == 0 else x[rows] for x in self))
+
+
+def shares(target: Tensor, weight: Tensor | None, guard: Guard | None, options: Options, dtype: torch.dtype) -> Shares:
+    """Undo the reduction."""
+    one = torch.ones((), dtype=dtype, device=target.device)
+    each = one if guard is None else guard.kept.unsqueeze(-1).to(dtype)
+    if options.reduction != "mean":
+        return Shares(each, each)
+    of_loss = each / _count(len(target), _row_weight(target, weight, guard), guard, options)
+    return Shares(of_loss, each / _count(len(target), None, guard, options) if options.z_loss else of_loss)
+
+
 def per_row(
-    gradients: tuple[Tensor | None, Tensor | None],
-    seen: Stats,
-    target: Tensor,
-    weight: Tensor | None,
-    guard: Guard | None,
-    options: Options,
+    gradients: tuple[Tensor | None, Tensor | None], seen: Stats, share: Shares, options: Options
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Undo the reduction: what reaches each row's loss (a scalar where all are alike) and each row's log-sum-exp."""
+    """What reaches each row's loss, () or (rows, 1), and each row's log-sum-exp, (rows, 1)."""
     of_total, of_lse = gradients
     of_lse = None if of_lse is None else of_lse.reshape(-1, 1)
     if of_total is None:
@@ -191,16 +207,11 @@ def per_row(
     upstream = wide(of_total)
     if options.reduction == "none":
         upstream = upstream.reshape(-1, 1)
-    of_loss = of_penalty = upstream if guard is None else torch.where(guard.kept.unsqueeze(-1), upstream, 0.0)
-    if options.reduction == "mean":
-        of_loss = of_loss / _count(len(target), _row_weight(target, weight, guard), guard, options)
-        of_penalty = of_penalty / _count(len(target), None, guard, options)
     if options.z_loss:
-        of_penalty = of_penalty * 2 * options.z_loss * (seen.top + torch.log1p(seen.others))
-        if guard is not None:
-            of_penalty = of_penalty.masked_fill(~guard.kept.unsqueeze(-1), 0.0)
-        of_lse = of_penalty if of_lse is None else of_lse + of_penalty
-    return of_loss, of_lse
+        penalty = (upstream * share.penalty) * (2 * options.z_loss * (seen.top + torch.log1p(seen.others)))
+        penalty = penalty.masked_fill(share.penalty == 0, 0.0)
+        of_lse = penalty if of_lse is None else of_lse + penalty
+    return upstream * share.loss, of_lse
 
 
 def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Tensor, Guard | None]:
@@ -212,4 +223,4 @@ def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Ten
     return z, t, guard_of(t, z.shape[1], options.ignore_index)
 
 
-_RULE = _autograd.Rule(_formula, _forward, _backward)
+_RULE = _autograd.Rule(formula, _forward, _backward)

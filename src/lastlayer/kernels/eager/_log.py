@@ -24,7 +24,8 @@ def _log_above(t: Tensor, x: Tensor) -> Tensor:
     m, k = torch.frexp(t)  # 1/2 ≤ m < 1
     entry = (m * (2 * _STEPS)).round().to(torch.int64) - _STEPS
     # Tables are made where they are used: a constant tensor is foreign to tracing and to fake tensors.
-    c, high, low = (torch.tensor(column, dtype=t.dtype, device=t.device)[entry] for column in _TABLE)
+    columns = (torch.tensor(column, dtype=t.dtype, device=t.device) for column in _TABLE)
+    c, high, low = (torch.take(column, entry) for column in columns)
     d = (m - c) / c
     k = k.to(t.dtype)
     first, error_1 = _two_sum(k * _LOG_2_HIGH, high)
