@@ -25,7 +25,7 @@ def _log_above(t: Tensor, x: Tensor) -> Tensor:
     entry = (m * (2 * _STEPS)).round().to(torch.int64) - _STEPS
     # Tables are made where they are used: a constant tensor is foreign to tracing and to fake tensors.
     columns = (torch.tensor(column, dtype=t.dtype, device=t.device) for column in _TABLE)
-    c, high, low = (torch.take(column, entry) for column in columns)
+    c, high, low = (column.index_select(0, entry.reshape(-1)).reshape(entry.shape) for column in columns)
     d = (m - c) / c
     k = k.to(t.dtype)
     first, error_1 = _two_sum(k * _LOG_2_HIGH, high)
