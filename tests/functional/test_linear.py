@@ -219,17 +219,17 @@ def test_bad_layers(x, w, message):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_logits_are_never_held():
-    """4,096 rows × 50,000 classes are 819 MB of logits, twice that with their gradient; 64 MiB are held."""
+    """1,024 rows × 50,000 classes are 205 MB of logits, twice that with their gradient; 64 MiB are held."""
     program = """
-        import resource, torch
+        import resource, torch; torch.set_num_threads(1)
         from lastlayer import functional as ours
         torch.manual_seed(0)
-        x, w = torch.randn(4096, 8, requires_grad=True), torch.randn(50_000, 8, requires_grad=True)
-        target = torch.randint(50_000, (4096,))
+        x, w = torch.randn(1024, 8, requires_grad=True), torch.randn(50_000, 8, requires_grad=True)
+        target = torch.randint(50_000, (1024,))
         ours.linear_cross_entropy(x[:2], w, target[:2]).backward()  # what is loaded once
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         ours.linear_cross_entropy(x, w, target).backward()
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
-    assert float(run.stdout) < 200
+    assert float(run.stdout) < 150
