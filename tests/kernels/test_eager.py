@@ -7,7 +7,6 @@ import torch
 from lastlayer.kernels.eager._log import log_above
 from lastlayer.kernels.eager._wide import rounding_error, summed
 
-
 mpmath.mp.prec = 240
 
 
