@@ -93,7 +93,7 @@ def cross_entropy(
         target = _indices(input, target)
     loss: Tensor
     lse: Tensor
-    loss, lse = kernels.select(input, backend).cross_entropy(
+    loss, lse = kernels.select("cross_entropy", input, backend)(
         input if input.dim() <= 2 else input.movedim(axis, -1),
         target,
         weight,
@@ -151,7 +151,7 @@ def nll_loss(
     axis = _checks.class_axis(input)
     _checks.class_weight(weight, input.shape[axis], check)
     guard = _checks.index_target(input, target, axis, ignore_index, check)
-    loss: Tensor = kernels.select(input, backend).nll_loss(
+    loss: Tensor = kernels.select("nll_loss", input, backend)(
         input if input.dim() <= 2 else input.movedim(axis, -1),
         _indices(input, target),
         weight,

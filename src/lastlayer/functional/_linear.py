@@ -79,7 +79,7 @@ def linear_cross_entropy(
             f"got {tuple(input.shape)}: pass (rows, features)."
         )
     flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
-    product: Tensor = kernels.select(input, backend).linear(
+    product: Tensor = kernels.select("linear", input, backend)(
         input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias
     )
     rows = input.shape[:-1]
@@ -151,7 +151,7 @@ def linear_binary_cross_entropy(
     _checks.is_floating("linear_binary_cross_entropy", input=input, linear_weight=linear_weight, target=target)
     _fits(input, linear_weight, linear_bias, tuple(linear_weight.shape[:-1]), least=1)
     flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
-    product: Tensor = kernels.select(input, backend).linear(
+    product: Tensor = kernels.select("linear", input, backend)(
         input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias
     )
     loss = binary_cross_entropy_with_logits(
