@@ -10,15 +10,13 @@ from torch import Tensor
 
 from lastlayer.kernels._options import Options
 from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, row_stride, rows_of, rows_per_task
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _cross_entropy as eager
 
 # The words of each kernel: addresses, sizes and flags, then the numbers of the options.
 _FORWARD, _BACKWARD = Struct("16q6d"), Struct("16q8d")
 _SOFT_FORWARD, _SOFT_BACKWARD = Struct("14q5d"), Struct("14q7d")
-# Logits per task: enough that taking a task costs nothing beside it, few enough that the threads end together.
-_PER_TASK = 2**16
-NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
@@ -37,10 +35,8 @@ def _spec(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     soft = target.is_floating_point()
     adjusted = options.softcap is not None or options.temperature != 1.0
     spread = options.label_smoothing != 0.0 or (soft and weight is not None)
-    singles = logits.dtype is torch.float32 or (soft and target.dtype is torch.float32)
-    doubles = logits.dtype is torch.float64 or (soft and target.dtype is torch.float64)
-    wide = doubles or (singles and (adjusted or spread or soft))
-    return NAMES[logits.dtype], "float64" if wide else "float32", adjusted, spread, NAMES[target.dtype] if soft else ""
+    dtypes = (logits.dtype, target.dtype)
+    return NAMES[logits.dtype], computed_in(*dtypes, wide=adjusted or spread or soft), adjusted, spread, NAMES[target.dtype] if soft else ""
 
 
 class _Call(NamedTuple):
@@ -57,24 +53,24 @@ class _Call(NamedTuple):
 
 
 def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> _Call:
-    z, soft = _rows(logits), target.is_floating_point()
+    z, soft = rows_of(logits), target.is_floating_point()
     rows, classes = z.shape
-    per_task = _rows_per_task(classes)
+    per_task = rows_per_task(classes)
     spec = _spec(logits, target, weight, options)
     spread, weight_sum = _spread(weight, classes, spec)
-    head = (rows, per_task, classes, z.data_ptr(), z.stride(0) * z.element_size())
+    head = (rows, per_task, classes, z.data_ptr(), row_stride(z))
     tail = (
         options.label_smoothing / max(classes, 1), 1 - options.label_smoothing, options.z_loss,
         options.softcap or 0.0, options.temperature,
     )  # fmt: skip
     if soft:
-        t = _rows(target)
-        head = (*head, t.data_ptr(), t.stride(0) * t.element_size(), _address(spread))
+        t = rows_of(target)
+        head = (*head, t.data_ptr(), row_stride(t), address(spread))
     else:
         t = target if target.dim() == 1 else target.reshape(-1)
         t = t if t.is_contiguous() else t.contiguous()
         skipped = options.ignore_index
-        head = (*head, t.data_ptr(), skipped is not None, skipped or 0, _address(weight), _address(spread))
+        head = (*head, t.data_ptr(), skipped is not None, skipped or 0, address(weight), address(spread))
         tail = (*tail, weight_sum)
     return _Call(z, rows, -(-rows // per_task), soft, spec, head, tail, (t, weight, spread))
 
@@ -91,7 +87,7 @@ def _forward(
     _threads.run(
         _compile.kernel("soft_cross_entropy.forward" if call.soft else "cross_entropy.forward", *call.spec),
         _SOFT_FORWARD if call.soft else _FORWARD, call.tasks, call.z.numel(),
-        *call.head, where, _address(per_row), where + 16 * rows, _threads.address_of(partial), *call.tail,
+        *call.head, where, address(per_row), where + 16 * rows, _threads.address_of(partial), *call.tail,
     )  # fmt: skip
     losses, weights, penalties, counted = np.frombuffer(partial).reshape(-1, 4).sum(0).tolist()
     lse = saved[2] if logits.dtype in (torch.float32, torch.float64) else saved[2].to(torch.float32)
@@ -130,25 +126,14 @@ def _backward(
     if options.reduction == "mean":
         by_weight, by_row = divisors.tolist()
         of_loss, of_penalty = _quotient(upstream, by_weight), _quotient(upstream, by_row)
-    result = _memory.empty_rows(call.z, *call.z.shape)
+    result = _memory.empty(call.z, *call.z.shape)
     _threads.run(
         _compile.kernel("soft_cross_entropy.backward" if call.soft else "cross_entropy.backward", *call.spec),
         _SOFT_BACKWARD if call.soft else _BACKWARD, call.tasks, call.z.numel(),
-        *call.head, saved.data_ptr(), _address(of_rows), _address(of_lse), result.data_ptr(),
+        *call.head, saved.data_ptr(), address(of_rows), address(of_lse), result.data_ptr(),
         *call.tail, of_loss, of_penalty,
     )  # fmt: skip
     return result if logits.dim() == 2 else result.reshape(logits.shape)
-
-
-def _rows(logits: Tensor) -> Tensor:
-    """(rows, classes) with the classes side by side; the rows may lie anywhere."""
-    z = logits if logits.dim() == 2 else logits.reshape(-1, logits.shape[-1])
-    z = z.resolve_neg() if z.is_neg() else z
-    return z if z.stride(1) == 1 or z.shape[1] == 1 else z.contiguous()
-
-
-def _rows_per_task(classes: int) -> int:
-    return max(8, _PER_TASK // max(classes, 1) // 8 * 8) if classes < _PER_TASK else 1
 
 
 def _spread(weight: Tensor | None, classes: int, spec: tuple[str, str, bool, bool, str]) -> tuple[Tensor | None, float]:
@@ -170,10 +155,6 @@ def _quotient(a: float, b: float) -> float:
 
 def _doubles(per_row: Tensor) -> Tensor:
     return per_row.reshape(-1).to(torch.float64).contiguous()
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 _RULE = eager._RULE._replace(forward=_forward, backward=_backward)

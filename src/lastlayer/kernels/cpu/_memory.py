@@ -10,15 +10,16 @@ import sys
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _HUGE_FROM = 32 * 2**20
 _PAGE = mmap.PAGESIZE
 
 
-def empty_rows(like: Tensor, rows: int, columns: int) -> Tensor:
-    """A contiguous (rows, columns) tensor of the dtype of `like`, not initialised."""
-    result = like.new_empty((rows, columns))
+def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+    """A contiguous tensor, not initialised, of the dtype of `like` unless another is named."""
+    result = like.new_empty(shape, dtype=dtype or like.dtype)
     if result.nbytes >= _HUGE_FROM:
         ask_for_huge_pages(result)
     return result

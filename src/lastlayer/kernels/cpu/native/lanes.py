@@ -106,7 +106,7 @@ _operator(operator.eq, "", None, "==")
 @intrinsic  # type: ignore[untyped-decorator]
 def where(typing: Any, mask: Any, yes: Any, no: Any) -> Any:
     """`yes` in the lanes where `mask` is set, `no` in the others; either may be a number."""
-    lanes = yes if isinstance(yes, Lanes) else no
+    lanes = yes if isinstance(yes, Lanes) else no if isinstance(no, Lanes) else mask.of(yes)
     kinds = [kind if isinstance(kind, Lanes) else lanes.element for kind in (yes, no)]
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -210,3 +210,91 @@ def hyperbolic_tangent(form: Format) -> Any:
         return where(x < zero, zero - result, result)
 
     return tanh
+
+
+def split_sigmoid(form: Format) -> Any:
+    """sides(x) -> (e, r, larger, smaller): e = exp(−|x|) lifted, r = 1 / (1 + e), and σ(|x|), σ(−|x|) lifted."""
+    number = form.number
+    exp_lifted = exponential(form, low_bits=False)
+    up, down, one, zero = number(2.0**form.lift), number(2.0**-form.lift), number(1), number(0)
+
+    @device
+    def sides(x: Any) -> Any:
+        e = exp_lifted(zero - magnitude(x))
+        r = one / (one + e * down)
+        return e, r, r * up, e * r
+
+    return sides
+
+
+def logarithm_1p_small(form: Format) -> Any:
+    """log1p_lifted(e): log(1 + e·2^−lift)·2^lift of a lifted exponential, so e·2^−lift is at most 1."""
+    number = form.number
+    down, up, two = number(2.0**-form.lift), number(2.0**form.lift), number(2)
+    series, general = polynomial(_ATANH_32, number), logarithm_1p(form)
+    tiny, one = number(2.0 ** -(form.mantissa + 3)), number(1)
+
+    @device
+    def by_series(e: Any) -> Any:  # 2·atanh(e / (2 + e)); the quotient is at most 1 / 3
+        s = e / (two + e * down)
+        small = s * down
+        t = small * small
+        return two * fma(t * s, series(t), s)
+
+    @device
+    def by_logarithm(e: Any) -> Any:
+        small = e * down
+        return where(small < tiny, e * (one - small * number(0.5)), general(small) * up)
+
+    return by_logarithm if form is DOUBLE else by_series
+
+
+def power(form: Format) -> Any:
+    """power_of(v, exponent): v^exponent for 0 ≤ v ≤ 1 and an exponent above 0, to some units in the last place."""
+    number = form.number
+    exp_alone, log = exponential(form, low_bits=False), log_of_quotient(form)
+    down, zero, one = number(2.0**-form.lift), number(0), number(1)
+
+    @device
+    def power_of(v: Any, exponent: Any) -> Any:
+        logarithm = log(v, where(v == v, one, one), where(v == v, zero, zero))
+        return where(v > zero, exp_alone(logarithm * number(exponent)) * down, v)
+
+    return power_of
+
+
+def log_of_quotient(form: Format) -> Any:
+    """log_quotient(a, b, lost): log(a / (b + lost)) for a, b > 0, where `lost` is what rounding b lost.
+
+    With a = p and b = 1 − p it is the logit, and near p = 0.5 the numerator below is 2p − 1 without a rounding.
+    """
+    number, integer = form.number, form.integer
+    series = polynomial(form.atanh, number)
+    one, two, half, zero = number(1), number(2), number(0.5), number(0)
+    root, ln2_hi, ln2_lo = number(1.4142135623730951), number(form.ln2_hi), number(form.ln2_lo)
+    mantissa, bias = integer(form.mantissa), integer(form.bias)
+    fraction, one_bits = integer((1 << form.mantissa) - 1), integer(form.bias << form.mantissa)
+    magic, magic_bits = number(form.magic), integer(_bits_of(form))
+    tiny, lift, lifted = number(2.0 ** -(form.bias - 27)), number(2.0**form.lift), number(form.lift)
+
+    @device
+    def log_quotient(a: Any, b: Any, lost: Any) -> Any:
+        # 1. a / b = 2^k·f with f in [√½, √2]; what is too small to have all its bits is lifted first
+        low = a < tiny
+        a = where(low, a * lift, a)
+        raw = bits(a / b)
+        f = bits((raw & fraction) | one_bits)
+        high = where(f > root, one, zero)
+        k_bits = ((raw >> mantissa) - bias) + magic_bits
+        k = (bits(k_bits) - magic) + high
+        # 2. 2^k, from the same exponent
+        scale = bits(raw & bits_of_exponent) * (one + high)
+        # 3. log f = 2·atanh((a − 2^k·b) / (a + 2^k·b))
+        right = b * scale
+        s = ((a - right) - lost * scale) / (a + right)
+        t = s * s
+        k = where(low, k - lifted, k)
+        return fma(k, ln2_hi, fma(k, ln2_lo, two * fma(t * s, series(t), s)))
+
+    bits_of_exponent = integer(((1 << (form.mantissa + (8 if form is SINGLE else 11))) - 1) ^ ((1 << form.mantissa) - 1))
+    return log_quotient
