@@ -74,8 +74,9 @@ def cross_entropy(
     """
     how = _reduction.choose(reduction, size_average, reduce)
     _reduction.empty_rule(empty)
-    _checks.is_tensor("cross_entropy", input=input, target=target)
-    _checks.is_floating("cross_entropy", input=input)
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor) and input.is_floating_point()):
+        _checks.is_tensor("cross_entropy", input=input, target=target)
+        _checks.is_floating("cross_entropy", input=input)
     _checks.fraction("label_smoothing", label_smoothing)
     _checks.at_least_zero("z_loss", z_loss)
     _checks.positive("softcap", softcap)
@@ -162,4 +163,5 @@ def nll_loss(
 
 def _indices(input: Tensor, target: Tensor) -> Tensor:
     """int64; a single row's index as a scalar, which PyTorch takes as (1,) too."""
-    return target.long().reshape(()) if input.dim() == 1 else target.long()
+    index = target if target.dtype is torch.int64 else target.long()
+    return index.reshape(()) if input.dim() == 1 else index

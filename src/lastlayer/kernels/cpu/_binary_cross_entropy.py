@@ -3,7 +3,6 @@
 from struct import Struct
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from lastlayer.kernels.eager import _binary_cross_entropy as eager
 from lastlayer.kernels.eager._wide import wide
 
 _WORDS = Struct("17q4d")
+_KEPT_UP_TO = 16_384
 _BLOCK = 1024  # elements that a kernel sums before it widens
 
 
@@ -76,7 +76,7 @@ def _like_rows(factor: Tensor | None, logits: Tensor, compute: str) -> Tensor | 
 
 def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
-) -> tuple[tuple[Tensor], tuple[()]]:
+) -> tuple[tuple[Tensor], tuple[_Call | None]]:
     call = _call(logits, target, weight, pos_weight, options)
     losses = _memory.empty(logits, *logits.shape, dtype=options.dtype) if options.reduction == "none" else None
     partial = bytearray(8 * call.tasks)
@@ -88,24 +88,26 @@ def _forward(
         _WORDS, call.tasks, logits.numel(),
         *call.head, address(losses), _threads.address_of(partial), 0, *call.tail, 1.0,
     )  # fmt: skip
+    # A large call would hold on to logits that a checkpoint wants to let go.
+    kept = call if logits.numel() <= _KEPT_UP_TO else None
     if losses is not None:
-        return (losses,), ()
-    total = float(np.frombuffer(partial).sum())
+        return (losses,), (kept,)
+    (total,) = _threads.sums_of(partial, 1)
     if options.reduction == "mean":
         total = total / logits.numel() if logits.numel() else float("nan")
-    return (torch.scalar_tensor(total, dtype=options.dtype),), ()
+    return (torch.scalar_tensor(total, dtype=options.dtype),), (kept,)
 
 
 def _backward(
     gradients: tuple[Tensor],
-    kept: tuple[()],
+    kept: tuple[_Call | None],
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
     pos_weight: Tensor | None,
     options: BinaryOptions,
 ) -> Tensor:
-    call = _call(logits, target, weight, pos_weight, options)
+    call = kept[0] or _call(logits, target, weight, pos_weight, options)
     above, upstream = None, 1.0
     if options.reduction == "none":
         above = gradients[0].to(torch.float64 if call.compute == "float64" else torch.float32).contiguous()

@@ -4,7 +4,6 @@ import math
 from struct import Struct
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +36,9 @@ def _spec(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     spread = options.label_smoothing != 0.0 or (soft and weight is not None)
     dtypes = (logits.dtype, target.dtype)
     return NAMES[logits.dtype], computed_in(*dtypes, wide=adjusted or spread or soft), adjusted, spread, NAMES[target.dtype] if soft else ""
+
+
+_KEPT_UP_TO = 16_384
 
 
 class _Call(NamedTuple):
@@ -77,7 +79,7 @@ def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
 
 def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, ...]]:
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, _Call | None, tuple[float, float]]]:
     call = _call(logits, target, weight, options)
     rows = call.rows
     saved = torch.empty((4 if call.soft else 3, rows), dtype=torch.float64)  # top, rest, lse, mass
@@ -89,12 +91,13 @@ def _forward(
         _SOFT_FORWARD if call.soft else _FORWARD, call.tasks, call.z.numel(),
         *call.head, where, address(per_row), where + 16 * rows, _threads.address_of(partial), *call.tail,
     )  # fmt: skip
-    losses, weights, penalties, counted = np.frombuffer(partial).reshape(-1, 4).sum(0).tolist()
+    losses, weights, penalties, counted = _threads.sums_of(partial, 4)
     lse = saved[2] if logits.dtype in (torch.float32, torch.float64) else saved[2].to(torch.float32)
     lse = lse if logits.dim() == 2 else lse.reshape(logits.shape[:-1])
     empty = float(options.empty == "zero")
     divisors = (counted if weight is None or call.soft else weights) or empty, counted or empty
-    kept = (saved, torch.tensor(divisors, dtype=torch.float64))
+    # A small call is kept as it stands. A large one would hold on to logits that a checkpoint wants to let go.
+    kept = (saved, call if call.z.numel() <= _KEPT_UP_TO else None, divisors)
     if per_row is not None:
         return (per_row.to(options.dtype).reshape(logits.shape[:-1]), lse), kept
     total = losses + penalties
@@ -107,14 +110,14 @@ def _forward(
 
 def _backward(
     gradients: tuple[Tensor | None, Tensor | None],
-    kept: tuple[Tensor, ...],
+    kept: tuple[Tensor, _Call | None, tuple[float, float]],
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
     options: Options,
 ) -> Tensor:
-    call = _call(logits, target, weight, options)
-    saved, divisors = kept
+    saved, call, divisors = kept
+    call = call or _call(logits, target, weight, options)
     of_total, of_lse = gradients
     of_lse = None if of_lse is None else _doubles(of_lse)
     of_rows, upstream = None, 0.0
@@ -124,8 +127,7 @@ def _backward(
         upstream = of_total.item()
     of_loss, of_penalty = upstream, upstream
     if options.reduction == "mean":
-        by_weight, by_row = divisors.tolist()
-        of_loss, of_penalty = _quotient(upstream, by_weight), _quotient(upstream, by_row)
+        of_loss, of_penalty = _quotient(upstream, divisors[0]), _quotient(upstream, divisors[1])
     result = _memory.empty(call.z, *call.z.shape)
     _threads.run(
         _compile.kernel("soft_cross_entropy.backward" if call.soft else "cross_entropy.backward", *call.spec),

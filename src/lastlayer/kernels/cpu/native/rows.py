@@ -5,8 +5,8 @@ number of further entries equal to it: Σ exp(u − top) is 1 + rest, and the lo
 the largest entry out of the sum is what saves the digits of a confident row: 1 + 1e-30 is 1, log1p(1e-30) is 1e-30.
 
 A row is read in blocks that fit the first-level cache: the block's largest entry first, then its sum. When a block
-has a new largest entry, the sum so far is scaled down. Lanes are summed within a block in the format computed in,
-blocks in float64 with the roundings kept, so that no large term swallows a hundred thousand small ones. The order of
+has a new largest entry, the sum so far is scaled down. Sums run in eight lanes of float64, and keep the roundings of
+adding block to block, so that no large term swallows a hundred thousand small ones. The order of
 the sum depends on the length of the row and on nothing else.
 """
 
@@ -259,19 +259,27 @@ def statistics(spec: Spec) -> Any:
             # nothing can be measured from −inf: a block that is −inf throughout is measured from 0
             base = top if top > lowest else zero
             # 2. the sum of the block
-            part, ties = fill(zero), fill(zero)
-            for i in range(whole):
+            block, ties = fill_double(0.0), fill(zero)
+            i = 0
+            while i < whole:
                 u = adjust(load(here + i * step), cap, temperature)
                 at_top = u == base
-                part = part + where(at_top, zero, exp_below(u, base))
+                part = where(at_top, zero, exp_below(u, base))
                 ties = where(at_top, ties + one, ties)
+                i += 1
+                if i < whole:
+                    u = adjust(load(here + i * step), cap, temperature)
+                    at_top = u == base
+                    part = part + where(at_top, zero, exp_below(u, base))
+                    ties = where(at_top, ties + one, ties)
+                    i += 1
+                block = block + eight(part)
             if rest > 0:
                 u = first_of(rest, adjust(load_first(here + whole * step, rest, zero), cap, temperature), lowest)
                 at_top = u == base
-                part = part + where(at_top, zero, exp_below(u, base))
+                block = block + eight(where(at_top, zero, exp_below(u, base)))
                 ties = where(at_top, ties + one, ties)
             ties_so_far += total_of(eight(ties))
-            block = eight(part)
             grown = sums + block
             back = grown - sums
             lost = lost + ((sums - (grown - back)) + (block - back))

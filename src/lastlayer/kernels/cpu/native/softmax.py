@@ -17,6 +17,7 @@ from lastlayer.kernels.cpu.native.lanes import (
     lane,
     put_double,
     reader,
+    where,
     writer,
 )
 from lastlayer.kernels.cpu.native.math import DOUBLE, device, difference, exponential_below, logarithm_1p
@@ -44,6 +45,7 @@ def forward(kind: str, *choices: Any) -> Any:
     def log_probability(u: Any, top: Any, log_sum: Any, low: Any) -> Any:
         # what the difference and the logarithm lost in rounding is added to the smaller terms first
         d, lost = subtract(u, top)
+        lost = where(lost == lost, lost, zero)  # of −inf
         return (d + (lost - low)) - log_sum
 
     value = log_probability if logarithm else probability
