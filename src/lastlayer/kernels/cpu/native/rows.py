@@ -280,10 +280,13 @@ def statistics(spec: Spec) -> Any:
                 block = block + eight(where(at_top, zero, exp_below(u, base)))
                 ties = where(at_top, ties + one, ties)
             ties_so_far += total_of(eight(ties))
-            grown = sums + block
-            back = grown - sums
-            lost = lost + ((sums - (grown - back)) + (block - back))
-            sums = grown
+            if start == 0:
+                sums = block
+            else:
+                grown = sums + block
+                back = grown - sums
+                lost = lost + ((sums - (grown - back)) + (block - back))
+                sums = grown
             # 3. what a target that is spread over the classes costs
             if costs:
                 more, weight = cost_of(
@@ -292,11 +295,15 @@ def statistics(spec: Spec) -> Any:
                 )  # fmt: skip
                 spreads, seen = spreads + more, seen + weight
             start += length
-        below = total_of(sums) * down + total_of(lost) * down
+        below = total_of(sums) * down
+        if classes > _BLOCK:
+            below += total_of(lost) * down
         below += ties_so_far - 1.0
         if top == lowest or top == -lowest:
             below = nan
-        return top, below, total_of(spreads), total_of(seen)
+        if costs:
+            return top, below, total_of(spreads), total_of(seen)
+        return top, below, 0.0, 0.0
 
     return row_statistics
 
