@@ -74,9 +74,8 @@ def cross_entropy(
     """
     how = _reduction.choose(reduction, size_average, reduce)
     _reduction.empty_rule(empty)
-    if not (isinstance(input, Tensor) and isinstance(target, Tensor) and input.is_floating_point()):
-        _checks.is_tensor("cross_entropy", input=input, target=target)
-        _checks.is_floating("cross_entropy", input=input)
+    _checks.is_tensor("cross_entropy", input=input, target=target)
+    _checks.is_floating("cross_entropy", input=input)
     _checks.fraction("label_smoothing", label_smoothing)
     _checks.at_least_zero("z_loss", z_loss)
     _checks.positive("softcap", softcap)

@@ -8,7 +8,9 @@ from torch.autograd import forward_ad
 _is_batched_gradient = getattr(torch._C._functorch, "is_legacy_batchedtensor", lambda tensor: False)
 _PLAIN = (Tensor, torch.nn.Parameter)
 _unwrapped, _is_compiling = torch.func.debug_unwrap, torch.compiler.is_compiling
-_is_wrapped = getattr(torch._C._functorch, "is_functorch_wrapped_tensor", lambda tensor: _unwrapped(tensor) is not tensor)
+_is_wrapped = getattr(
+    torch._C._functorch, "is_functorch_wrapped_tensor", lambda tensor: _unwrapped(tensor) is not tensor
+)
 
 
 def is_plain(*tensors: Tensor | None) -> bool:

@@ -60,7 +60,8 @@ def _has_to_serve(backend: str, operation: str, tensor: Tensor) -> None:
     if name != backend or tensor.dtype not in dtypes:
         raise OptionError(
             f"backend {backend!r} serves {', '.join(operations)} on {', '.join(devices)} in float16, bfloat16, float32 "
-            f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. backend='auto' takes one that does."
+            f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. "
+            "backend='auto' takes one that does."
         )
     if backend == "cpu" and not torch.compiler.is_compiling() and (reason := cpu.why_not()) is not None:
         raise OptionError(f"backend 'cpu' cannot be had: {reason}. backend='auto' takes one that can.")

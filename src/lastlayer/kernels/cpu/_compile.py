@@ -71,6 +71,8 @@ def why_not() -> str | None:
             version(package)
         except ImportError:
             return f"{package} is not installed"
+    if sys.platform not in ("linux", "darwin"):
+        return f"they have not been tried on {sys.platform}"
     if sys.byteorder != "little" or sys.maxsize < 2**32:
         return "the processor is not a little-endian one of 64 bits"
     machine = platform.machine().lower()

@@ -35,7 +35,13 @@ def _spec(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     adjusted = options.softcap is not None or options.temperature != 1.0
     spread = options.label_smoothing != 0.0 or (soft and weight is not None)
     dtypes = (logits.dtype, target.dtype)
-    return NAMES[logits.dtype], computed_in(*dtypes, wide=adjusted or spread or soft), adjusted, spread, NAMES[target.dtype] if soft else ""
+    return (
+        NAMES[logits.dtype],
+        computed_in(*dtypes, wide=adjusted or spread or soft),
+        adjusted,
+        spread,
+        NAMES[target.dtype] if soft else "",
+    )
 
 
 _KEPT_UP_TO = 16_384
@@ -60,8 +66,8 @@ def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     per_task = rows_per_task(classes)
     spec = _spec(logits, target, weight, options)
     spread, weight_sum = _spread(weight, classes, spec)
-    head = (rows, per_task, classes, z.data_ptr(), row_stride(z))
-    tail = (
+    head: tuple[int, ...] = (rows, per_task, classes, z.data_ptr(), row_stride(z))
+    tail: tuple[float, ...] = (
         options.label_smoothing / max(classes, 1), 1 - options.label_smoothing, options.z_loss,
         options.softcap or 0.0, options.temperature,
     )  # fmt: skip

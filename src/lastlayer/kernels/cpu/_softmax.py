@@ -3,7 +3,6 @@
 from functools import partial
 from struct import Struct
 
-
 import torch
 from torch import Tensor
 
@@ -74,9 +73,7 @@ def _forward(kind: str, logits: Tensor, temperature: float) -> tuple[tuple[Tenso
     return (result.reshape(logits.shape),), (saved,)
 
 
-def _backward(
-    kind: str, gradients: tuple[Tensor], kept: tuple[Tensor], logits: Tensor, temperature: float
-) -> Tensor:
+def _backward(kind: str, gradients: tuple[Tensor], kept: tuple[Tensor], logits: Tensor, temperature: float) -> Tensor:
     z = rows_of(logits)
     (gradient,), (saved,) = gradients, kept
     # a sum of g·p that is taken from g again: float32 in float64

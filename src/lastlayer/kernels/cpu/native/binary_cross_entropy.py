@@ -39,7 +39,7 @@ def forward(storage: str, compute: str, target: str, result: str, weighted: bool
     def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
         y = fma(y, number(keep), number(share))
         no = one - y
-        e, r, larger, smaller = sides(x)
+        e, _, larger, smaller = sides(x)
         soft = log1p_lifted(e) * down
         # no share of an infinite loss is 0
         of_yes = where(y == zero, zero, y * (where(x < zero, zero - x, zero) + soft))
@@ -66,7 +66,7 @@ def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool,
     def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
         y = fma(y, number(keep), number(share))
         no = one - y
-        e, r, larger, smaller = sides(x)
+        e, _, larger, smaller = sides(x)
         high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
         pull = low * y
         slope = high * no - (pull * pos if yes else pull)
@@ -94,7 +94,12 @@ def _each(
     load_target, load_target_first = reader(target, number, width)
     load_weight, load_weight_first = reader(compute, number, width)
     store, store_first = writer(result or storage, number, width)
-    eight, total_of, fill, none = as_eight_doubles(form), sum_of_eight(), filled(types.float64, 8), filled(number, width)
+    eight, total_of, fill, none = (
+        as_eight_doubles(form),
+        sum_of_eight(),
+        filled(types.float64, 8),
+        filled(number, width),
+    )
     size, target_size, result_size = SIZE[storage], SIZE[target], SIZE[result or storage]
     weight_size, writes, zero = SIZE[compute], result != "", number(0)
     per_element = not sums

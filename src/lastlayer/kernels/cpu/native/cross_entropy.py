@@ -17,7 +17,6 @@ from lastlayer.kernels.cpu.native.lanes import (
     put_double,
     reader,
     stack,
-    take_ticket,
     where,
     writer,
 )
@@ -39,7 +38,7 @@ def forward(*choices: Any) -> Any:
     number, size = form.number, SIZE[spec.storage]
     row_statistics, adjust = statistics(spec), adjustment(spec)
     _, load_first = reader(spec.storage, number, form.width)
-    load8, load8_first = reader("float64", types.float64, 8)
+    _, load8_first = reader("float64", types.float64, 8)
     _, store8_first = writer("float64", types.float64, 8)
     log1p_sum, total_of, fill = logarithm_1p(DOUBLE), sum_of_eight(), filled(types.float64, 8)
     zero, nan = number(0), float("nan")
@@ -88,7 +87,10 @@ def forward(*choices: Any) -> Any:
                     put_double(room, 16 + i, kept)
                     put_double(room, 24 + i, spread)
                 # 2. eight rows at a time: logarithms, options, sums
-                top8, rest8 = load8_first(saved + first * 8, count, 0.0), load8_first(saved + (rows + first) * 8, count, 0.0)
+                top8, rest8 = (
+                    load8_first(saved + first * 8, count, 0.0),
+                    load8_first(saved + (rows + first) * 8, count, 0.0),
+                )
                 log_sum = log1p_sum(rest8)
                 lse = top8 + log_sum
                 weight8, kept8 = load8_first(room + 64, count, 0.0), load8_first(room + 128, count, 0.0)

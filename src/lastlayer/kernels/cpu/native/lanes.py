@@ -137,9 +137,7 @@ def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         vector = _vector(a)
-        values = [
-            v if isinstance(k, Lanes) else _splat(builder, vector, v) for k, v in zip(kinds, args, strict=True)
-        ]
+        values = [v if isinstance(k, Lanes) else _splat(builder, vector, v) for k, v in zip(kinds, args, strict=True)]
         return _call(builder, "llvm.fma", vector, values)
 
     return a(*kinds), emit

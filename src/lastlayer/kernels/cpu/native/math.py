@@ -270,7 +270,7 @@ def log_of_quotient(form: Format) -> Any:
     """
     number, integer = form.number, form.integer
     series = polynomial(form.atanh, number)
-    one, two, half, zero = number(1), number(2), number(0.5), number(0)
+    one, two, zero = number(1), number(2), number(0)
     root, ln2_hi, ln2_lo = number(1.4142135623730951), number(form.ln2_hi), number(form.ln2_lo)
     mantissa, bias = integer(form.mantissa), integer(form.bias)
     fraction, one_bits = integer((1 << form.mantissa) - 1), integer(form.bias << form.mantissa)
@@ -296,5 +296,7 @@ def log_of_quotient(form: Format) -> Any:
         k = where(low, k - lifted, k)
         return fma(k, ln2_hi, fma(k, ln2_lo, two * fma(t * s, series(t), s)))
 
-    bits_of_exponent = integer(((1 << (form.mantissa + (8 if form is SINGLE else 11))) - 1) ^ ((1 << form.mantissa) - 1))
+    bits_of_exponent = integer(
+        ((1 << (form.mantissa + (8 if form is SINGLE else 11))) - 1) ^ ((1 << form.mantissa) - 1)
+    )
     return log_quotient

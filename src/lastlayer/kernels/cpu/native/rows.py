@@ -96,7 +96,7 @@ def largest_of(form: Format) -> Any:
         c, d = half_of(four, 0), half_of(four, 1)
         two = where(d > c, d, c)
         e, f = lane(two, 0), lane(two, 1)
-        return f if f > e else e  # noqa: FURB136 - max() of Numba looks for NaN
+        return f if f > e else e
 
     @device
     def of_sixteen(v: Any) -> Any:
@@ -110,7 +110,6 @@ def adjustment(spec: Spec) -> Any:
     """adjust(z, cap, temperature): cap·tanh(z / cap) / temperature; a cap of 0 is none."""
     form = spec.form
     tanh, number = hyperbolic_tangent(form), form.number
-
 
     @device
     def adjust(z: Any, cap: Any, temperature: Any) -> Any:

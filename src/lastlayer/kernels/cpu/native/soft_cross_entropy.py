@@ -33,7 +33,7 @@ def forward(*choices: Any) -> Any:
     """Loss per row, its reduction's partial sums, and what the backward needs of each row."""
     spec = Spec(*choices)
     row_statistics = statistics(spec)
-    load8, load8_first = reader("float64", types.float64, 8)
+    _, load8_first = reader("float64", types.float64, 8)
     _, store8_first = writer("float64", types.float64, 8)
     log1p_sum, total_of, fill = logarithm_1p(DOUBLE), sum_of_eight(), filled(types.float64, 8)
 
