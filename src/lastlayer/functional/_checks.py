@@ -99,6 +99,8 @@ def rows_of(input: Tensor, axis: int) -> tuple[int, ...]:
 
 def index_target(input: Tensor, target: Tensor, axis: int, ignore_index: int, check: bool | None) -> int | None:
     """`target` holds one class index per row of `input`; see `indices_named` for what is returned."""
+    if input.dim() == 2 and target.dim() == 1 and len(target) == len(input) and target.dtype is torch.int64:
+        return indices_named(target, input.shape[1], ignore_index, check)  # what nearly every call is
     expected = rows_of(input, axis)
     found = tuple(target.shape)
     if found != expected and not (input.dim() == 1 and found == (1,)):  # PyTorch takes (1,) for a single row too
@@ -170,7 +172,8 @@ def indices_named(target: Tensor, classes: int, ignore_index: int, check: bool |
         return ignore_index
     if target.numel() == 0:
         return None
-    low, high = (int(bound) for bound in torch.aminmax(target))
+    smallest, largest = torch.aminmax(target)
+    low, high = smallest.item(), largest.item()
     if low >= 0 and high < classes:
         return ignore_index if 0 <= ignore_index < classes else None
     flat = target.reshape(-1).to(torch.int64)

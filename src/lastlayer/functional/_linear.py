@@ -98,14 +98,14 @@ def linear_cross_entropy(
         guard = _checks.index_target(meta, target, axis, ignored, check)
         target = target.long()
     options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard)
-    backend_of = kernels.select(input, backend)
     if more:
         z = layer.logits().reshape(shape).movedim(axis, -1)
         target = target.movedim(axis, -1) if target.is_floating_point() else target
-        loss, lse = backend_of.cross_entropy(z, target, weight, options)
+        loss, lse = kernels.select("cross_entropy", z, backend)(z, target, weight, options)
     else:
         flat = target.reshape(-1, classes) if target.is_floating_point() else target.reshape(-1)
-        loss, lse = kernels.linear_cross_entropy(backend_of.rows, layer, flat, weight, options, return_lse)
+        rows_of = kernels.select("cross_entropy_rows", layer.features, backend)
+        loss, lse = kernels.linear_cross_entropy(rows_of, layer, flat, weight, options, return_lse)
         loss, lse = loss.reshape(rows) if how == "none" else loss, lse.reshape(rows) if return_lse else lse
     loss = loss.to(dtype)
     return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
@@ -170,7 +170,7 @@ def linear_binary_cross_entropy(
         dtype = torch.promote_types(dtype, labels.dtype)
     weight, pos_weight = (None if x is None else _flat_factor(x, shape, flat) for x in (weight, pos_weight))
     loss: Tensor = kernels.linear_binary_cross_entropy(
-        kernels.select(input, backend).elements,
+        kernels.select("binary_cross_entropy_elements", layer.features, backend),
         layer,
         labels,
         weight,

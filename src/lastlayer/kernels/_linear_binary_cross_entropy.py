@@ -1,6 +1,5 @@
 """Binary cross-entropy of a linear layer: every element by itself, so any chunk will do."""
 
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from lastlayer.kernels import _linear
 from lastlayer.kernels._linear import Chunks, Gradients, Layer
-from lastlayer.kernels._options import BinaryOptions
+from lastlayer.kernels._options import BinaryOptions, Elements
 from lastlayer.kernels.eager import _binary_cross_entropy as dense
 from lastlayer.kernels.eager._wide import wide
 
@@ -38,17 +37,14 @@ Target = Tensor | Sparse
 
 
 def linear_binary_cross_entropy(
-    elements: ModuleType,
+    elements: Elements,
     layer: Layer,
     target: Target,
     weight: Tensor | None,
     pos_weight: Tensor | None,
     options: BinaryOptions,
 ) -> Tensor:
-    """The reduced loss; `weight` and `pos_weight` broadcast to the logits (rows, classes).
-
-    `elements` offers `losses` and `slope` as kernels/eager/_binary_cross_entropy.py does.
-    """
+    """The reduced loss; `weight` and `pos_weight` broadcast to the logits (rows, classes)."""
     return _linear.apply(_LOSS, layer, target, weight, pos_weight, elements, options)[0]
 
 
@@ -57,7 +53,7 @@ def _formula(
     target: Target,
     weight: Tensor | None,
     pos_weight: Tensor | None,
-    elements: ModuleType,
+    elements: Elements,
     options: BinaryOptions,
 ) -> tuple[Tensor]:
     z = layer.logits()
@@ -66,7 +62,7 @@ def _formula(
 
 
 def _reduces(
-    target: Target, weight: Tensor | None, pos_weight: Tensor | None, elements: ModuleType, options: BinaryOptions
+    target: Target, weight: Tensor | None, pos_weight: Tensor | None, elements: Elements, options: BinaryOptions
 ) -> bool:
     return options.reduction != "none"
 
@@ -78,7 +74,7 @@ def _walk(
     target: Target,
     weight: Tensor | None,
     pos_weight: Tensor | None,
-    elements: ModuleType,
+    elements: Elements,
     options: BinaryOptions,
 ) -> tuple[tuple[Tensor], tuple[Tensor | None, ...]]:
     shape = (len(layer.features), len(layer.weight))
@@ -100,7 +96,7 @@ def _walk(
                 totals.append(elements.total(z, y, *weights, options))
             if upstream is not None:
                 scale = upstream[rows, columns] if each else upstream
-                elements.slope(z, y, *weights, scale, options, z)
+                elements.slope(z, y, *weights, scale, options)
                 sums.add(chunks.layer, rows, columns, z)
     if results is not None:
         return (results,), sums.results()

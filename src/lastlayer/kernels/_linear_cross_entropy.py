@@ -1,25 +1,22 @@
 """Cross-entropy of a linear layer."""
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
 from lastlayer.kernels import _linear
 from lastlayer.kernels._linear import Chunks, Gradients, Layer
-from lastlayer.kernels._options import Options
+from lastlayer.kernels._options import Options, Rows
 from lastlayer.kernels.eager import _cross_entropy as dense
-from lastlayer.kernels.eager._rows import Slice, Stats, losses, merge
+from lastlayer.kernels.eager._rows import Slice, Stats, losses, merge, row_scale, slope, stats
 from lastlayer.kernels.eager._wide import wide
 
 
 def linear_cross_entropy(
-    rows: ModuleType, layer: Layer, target: Tensor, weight: Tensor | None, options: Options, with_lse: bool
+    rows: Rows, layer: Layer, target: Tensor, weight: Tensor | None, options: Options, with_lse: bool
 ) -> tuple[Tensor, Tensor]:
-    """The loss, and the log-sum-exp per row.
+    """The loss, and the log-sum-exp per row; `rows` is the backend's way with a chunk.
 
-    `rows` offers `stats` and `slope` as kernels/eager/_rows.py does. Without `with_lse` ignored rows cost nothing, and
-    the log-sum-exp returned is not to be used.
+    Without `with_lse` ignored rows cost nothing, and the log-sum-exp returned is not to be used.
     """
     weight = None if weight is None else wide(weight)
     loss, lse = _linear.apply(_LOSS, layer, target, weight, rows, options, with_lse)
@@ -27,12 +24,12 @@ def linear_cross_entropy(
 
 
 def _formula(
-    layer: Layer, target: Tensor, weight: Tensor | None, rows: ModuleType, options: Options, with_lse: bool
+    layer: Layer, target: Tensor, weight: Tensor | None, rows: Rows, options: Options, with_lse: bool
 ) -> tuple[Tensor, Tensor]:
     return dense.formula(layer.logits(), target, weight, options)
 
 
-def _reduces(target: Tensor, weight: Tensor | None, rows: ModuleType, options: Options, with_lse: bool) -> bool:
+def _reduces(target: Tensor, weight: Tensor | None, rows: Rows, options: Options, with_lse: bool) -> bool:
     return options.reduction != "none" and not with_lse
 
 
@@ -42,7 +39,7 @@ def _walk(
     gradients: tuple[Tensor | None, ...] | None,
     target: Tensor,
     weight: Tensor | None,
-    rows: ModuleType,
+    rows: Rows,
     options: Options,
     with_lse: bool,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, ...]]:
@@ -70,46 +67,76 @@ def _walk_all(
     target: Tensor,
     guard: dense.Guard | None,
     weight: Tensor | None,
-    rows: ModuleType,
+    rows: Rows,
     options: Options,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, ...]]:
     safe = target if guard is None else guard.target
     chunks, sums = Chunks(layer), Gradients(layer, wanted)
-    like = wide(chunks.layer.features[:0])
-    share = dense.shares(target, weight, guard, options, like.dtype)
-    scale = dense.row_scale(safe, weight, like)
+    share = dense.shares(target, weight, guard, options, wide(chunks.layer.features[:0]).dtype)
     found = []
     for part in chunks.rows:
-        seen, last = _see(chunks, part, safe, weight, rows, options)
-        found.append(seen)
-        if gradients is None:
-            continue
-        of_loss, of_lse = dense.per_row(_of(gradients, part, options), seen, share.of(part), options)
+        of_part = None if gradients is None else _of(gradients, part, options)
         poison = None if guard is None else guard.poison[part].unsqueeze(-1)
-        for columns in chunks.classes:
-            z = last if len(chunks.classes) == 1 else chunks.logits(part, columns)
-            aimed, of_slice = _part(safe, part, columns), _slice(layer, columns, weight)
-            row_scale = scale if scale.dim() == 0 else scale[part]
-            rows.slope(z, aimed, seen, of_slice, row_scale, options, of_loss, of_lse, z)
-            if poison is not None:
-                z.mul_(poison)
-            sums.add(chunks.layer, part, columns, z)
-    seen = found[0] if len(found) == 1 else Stats(*map(torch.cat, zip(*found, strict=True)))
-    loss, lse = losses(seen, safe, weight, options)
+        work = _whole_rows if len(chunks.classes) == 1 else _by_slices
+        found.append(work(chunks, sums, part, safe, weight, rows, options, of_part, share.of(part), poison))
+    loss, lse = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*found, strict=True))
     return (dense.reduced(loss, lse, target, weight, guard, options), lse), sums.results()
 
 
-def _see(
-    chunks: Chunks, part: slice, target: Tensor, weight: Tensor | None, rows: ModuleType, options: Options
-) -> tuple[Stats, Tensor]:
-    """What all classes say about the rows `part`, and the logits of the last slice of classes."""
+Pair = tuple[Tensor | None, Tensor | None]
+
+
+def _whole_rows(
+    chunks: Chunks,
+    sums: Gradients,
+    part: slice,
+    target: Tensor,
+    weight: Tensor | None,
+    rows: Rows,
+    options: Options,
+    gradients: Pair | None,
+    share: dense.Shares,
+    poison: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Loss and log-sum-exp of the rows `part`, whose logits fit."""
+    (classes,) = chunks.classes
+    z, target = chunks.logits(part, classes), target[part]
+    loss, lse, kept = rows.read(z, target, weight, options)
+    if gradients is not None:
+        rows.slope(z, target, weight, options, kept, *dense.per_row(gradients, lse, share, options))
+        sums.add(chunks.layer, part, classes, z if poison is None else z.mul_(poison))
+    return loss, lse
+
+
+def _by_slices(
+    chunks: Chunks,
+    sums: Gradients,
+    part: slice,
+    target: Tensor,
+    weight: Tensor | None,
+    rows: Rows,
+    options: Options,
+    gradients: Pair | None,
+    share: dense.Shares,
+    poison: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The same in slices of the classes: what they say is merged, and the gradient takes a second look at each."""
     seen: Stats | None = None
     for columns in chunks.classes:
         z = chunks.logits(part, columns)
-        found = rows.stats(z, _part(target, part, columns), _slice(chunks.layer, columns, weight), options)
+        found = stats(z, _part(target, part, columns), _slice(chunks.layer, columns, weight), options)
         seen = found if seen is None else merge(seen, found)
     assert seen is not None  # noqa: S101 - there is always a slice, if of nothing
-    return seen, z
+    loss, lse = losses(seen, target[part], weight, options)
+    if gradients is None:
+        return loss, lse
+    upstream, scale = dense.per_row(gradients, lse, share, options), row_scale(target[part], weight, z)
+    for columns in chunks.classes:
+        z = chunks.logits(part, columns)
+        aimed, of_slice = _part(target, part, columns), _slice(chunks.layer, columns, weight)
+        slope(z, aimed, seen, of_slice, scale, options, *upstream, z)
+        sums.add(chunks.layer, part, columns, z if poison is None else z.mul_(poison))
+    return loss, lse
 
 
 def _part(target: Tensor, part: slice, columns: slice) -> Tensor:

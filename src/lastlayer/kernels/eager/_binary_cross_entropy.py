@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import BinaryOptions
+from lastlayer.kernels._options import BinaryOptions, Elements
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
 from lastlayer.kernels.eager._softmax import blocks
@@ -154,10 +154,9 @@ def _smooth(target: Tensor, smoothing: float) -> Tensor:
 # For a chunk (rows, columns) of plain logits whose weights have its shape: block by block, in little memory.
 
 
-def losses(
+def _losses(
     z: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
-    """Return the loss of every element."""
     result = torch.empty(z.shape, dtype=options.dtype, device=z.device)
     each = options._replace(reduction="none")
     for block in blocks(z):
@@ -166,10 +165,9 @@ def losses(
     return result
 
 
-def total(
+def _total(
     z: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
-    """Return the sum of the losses, wide."""
     whole = options._replace(reduction="sum", dtype=wide(z[:0]).dtype)
     parts = []
     for block in blocks(z):
@@ -178,24 +176,24 @@ def total(
     return torch.stack(parts).sum()
 
 
-def slope(
+def _write(
     z: Tensor,
     target: Tensor,
     weight: Tensor | None,
     pos_weight: Tensor | None,
     upstream: Tensor,
     options: BinaryOptions,
-    out: Tensor,
 ) -> None:
-    """Write the gradient into `out`, which may be `z`; `upstream` is one number or one per element."""
     for block in blocks(z):
         terms = _wide_terms(target[block], _part(weight, block), _part(pos_weight, block), options)
         of_block = upstream if upstream.dim() == 0 else upstream[block]
-        out[block] = _slope(wide(z[block]), *terms, of_block, options)
+        z[block] = _slope(wide(z[block]), *terms, of_block, options)
 
 
 def _part(factor: Tensor | None, block: tuple[slice, ...]) -> Tensor | None:
     return None if factor is None else factor[block]
 
+
+binary_cross_entropy_elements = Elements(_losses, _total, _write)
 
 _RULE = _autograd.Rule(_formula, _forward, _backward)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lastlayer.kernels._options import Options
 from lastlayer.kernels.eager import _autograd
-from lastlayer.kernels.eager._rows import Slice, Stats, losses, of_class, slope, smooth, stats
+from lastlayer.kernels.eager._rows import Slice, Stats, losses, of_class, row_scale, slope, smooth, stats
 from lastlayer.kernels.eager._softmax import log_sum_exp, shift
 from lastlayer.kernels.eager._wide import share, summed, wide
 
@@ -157,7 +157,8 @@ def _backward(
     z, t, guard = _flat(logits, target, options)
     safe = t if guard is None else guard.target
     seen = Stats(*kept)
-    of_loss, of_lse = per_row(gradients, seen, shares(t, weight, guard, options, seen.top.dtype), options)
+    lse = seen.top + torch.log1p(seen.others)
+    of_loss, of_lse = per_row(gradients, lse, shares(t, weight, guard, options, seen.top.dtype), options)
     result = torch.empty_like(z)
     scale = row_scale(safe, weight, z)
     slope(z, safe, seen, Slice(0, z.shape[1], weight), scale, options, of_loss, of_lse, result)
@@ -166,13 +167,6 @@ def _backward(
         idle = ~guard.kept if of_lse is None else ~guard.kept & (of_lse == 0).squeeze(-1)
         result.masked_fill_(idle.unsqueeze(-1), 0.0).mul_(guard.poison.unsqueeze(-1))
     return result.reshape(logits.shape)
-
-
-def row_scale(target: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
-    """The class weight of each index, (rows, 1); 1 without weights, or where the target spreads them itself."""
-    if weight is None or target.is_floating_point():
-        return torch.ones((), dtype=wide(like[:0]).dtype, device=like.device)
-    return of_class(weight, target).unsqueeze(-1)
 
 
 class Shares(NamedTuple):
@@ -197,7 +191,7 @@ def shares(target: Tensor, weight: Tensor | None, guard: Guard | None, options: 
 
 
 def per_row(
-    gradients: tuple[Tensor | None, Tensor | None], seen: Stats, share: Shares, options: Options
+    gradients: tuple[Tensor | None, Tensor | None], lse: Tensor, share: Shares, options: Options
 ) -> tuple[Tensor | None, Tensor | None]:
     """What reaches each row's loss, () or (rows, 1), and each row's log-sum-exp, (rows, 1)."""
     of_total, of_lse = gradients
@@ -208,7 +202,7 @@ def per_row(
     if options.reduction == "none":
         upstream = upstream.reshape(-1, 1)
     if options.z_loss:
-        penalty = (upstream * share.penalty) * (2 * options.z_loss * (seen.top + torch.log1p(seen.others)))
+        penalty = (upstream * share.penalty) * (2 * options.z_loss * lse.reshape(-1, 1))
         penalty = penalty.masked_fill(share.penalty == 0, 0.0)
         of_lse = penalty if of_lse is None else of_lse + penalty
     return upstream * share.loss, of_lse

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import Options
+from lastlayer.kernels._options import Options, Rows
 from lastlayer.kernels.eager._softmax import adjusted, blocks, row, terms_from
 from lastlayer.kernels.eager._wide import share, summed, wide
 
@@ -190,3 +190,33 @@ def _slope(
     spread = p * seen.mass
     spread.sub_(each if part.weight is None else each * part.weight)
     return p.scatter_(-1, column, own_slope).mul_(scale * upstream * (1 - smoothing)).add_(spread.mul_(upstream))
+
+
+def _read(
+    z: Tensor, target: Tensor, weight: Tensor | None, options: Options
+) -> tuple[Tensor, Tensor, tuple[Stats, Slice]]:
+    part = Slice(0, z.shape[1], weight)
+    seen = stats(z, target, part, options)
+    return *losses(seen, target, weight, options), (seen, part)
+
+
+def _write(
+    z: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    options: Options,
+    kept: tuple[Stats, Slice],
+    of_loss: Tensor | None,
+    of_lse: Tensor | None,
+) -> None:
+    slope(z, target, *kept, row_scale(target, weight, z), options, of_loss, of_lse, z)
+
+
+def row_scale(target: Tensor, weight: Tensor | None, like: Tensor) -> Tensor:
+    """The class weight of each index, (rows, 1); 1 without weights, or where the target spreads them itself."""
+    if weight is None or target.is_floating_point():
+        return torch.ones((), dtype=wide(like[:0]).dtype, device=like.device)
+    return of_class(weight, target).unsqueeze(-1)
+
+
+cross_entropy_rows = Rows(_read, _write)
