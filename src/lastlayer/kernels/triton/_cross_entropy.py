@@ -11,7 +11,7 @@ from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._cross_entropy import _formula
 from lastlayer.kernels.triton import _cross_entropy_kernels as kernels
 from lastlayer.kernels.triton._arithmetic import bits, flavour
-from lastlayer.kernels.triton._launch import Tile, on_device, splits_for, tile_for
+from lastlayer.kernels.triton._launch import FUSION, Tile, on_device, splits_for, tile_for
 
 # Numbers kept per row: the largest logit, 1/Σ exp(z − max) and p_y − 1; with soft targets or smoothing 1 − p_max and
 # Σ mass as well. The same places as in kernels.store_statistics.
@@ -94,6 +94,7 @@ class Problem(NamedTuple):
             "HAS_TEMPERATURE": options.temperature != 1.0,
             "HAS_Z_LOSS": options.z_loss != 0,
             **self.tile._asdict(),
+            **FUSION,
         }
 
     def arguments(self) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def forward_rows(p: Problem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         counts = z.new_empty(2, dtype=torch.float64)
         kernels.reduce[(1,)](
             sums, programs, total, counts, MEAN=options.reduction == "mean", ZERO=options.empty == "zero",
-            HAS_Z_LOSS=options.z_loss != 0, BLOCK=1024,
+            HAS_Z_LOSS=options.z_loss != 0, BLOCK=1024, **FUSION,
         )  # fmt: skip
     return total, lse, (kept, counts)
 

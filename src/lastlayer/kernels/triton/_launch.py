@@ -12,6 +12,8 @@ from torch import Tensor
 _BYTES_PER_READ = 16
 _ELEMENTS_PER_THREAD = (32, 16, 8)
 _THREADS_PER_WARP = 32
+# Multiply and add in one instruction. Triton 3.10 no longer does so unless asked; every kernel here is exact either way.
+FUSION = {"enable_fp_fusion": True}
 
 
 class Tile(NamedTuple):
