@@ -101,7 +101,7 @@ def tiles_of_rows(
     program = tl.program_id(0)
     row, row_inside = rows_of_program(program // tiles, rows, R)
     top, s, c, _, _ = load_parts(parts, row, row_inside, rows, temperature, KIND, HAS_TEMPERATURE, SPLITS)
-    _keep(kept, row, row_inside & (program % tiles == 0), rows, top, s, c)
+    _keep(kept, row, row < tl.where(program % tiles == 0, rows, 0), rows, top, s, c)
     columns = (program % tiles) * (V * L) + columns_of_tile(V, L)
     inside = (columns < classes) & row_inside[None, :, None]
     store(
