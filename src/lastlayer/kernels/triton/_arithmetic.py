@@ -156,6 +156,29 @@ def log1p(x):
 
 
 @triton.jit
+def log1p_of_fraction(e, KIND: tl.constexpr):
+    """log(1 + e) for 0 ≤ e ≤ 1: 2·atanh(e / (2 + e)), by a minimax polynomial in float32."""
+    if KIND == DOUBLE:
+        result = log1p(e)
+    else:
+        s = divide(e, 2.0 + e, KIND)
+        t = s * s
+        q = 0.12150467187166214
+        q = q * t + 0.10713829100131989
+        q = q * t + 0.14308442175388336
+        q = q * t + 0.19999438524246216
+        q = q * t + 0.3333333730697632
+        result = 2.0 * (s + s * t * q)
+    return result
+
+
+@triton.jit
+def divide(a, b, KIND: tl.constexpr):
+    """a / b; the plain division of float32 on a GPU may be off by 2 ULP."""
+    return tl.div_rn(a, b) if KIND == EXACT else a / b
+
+
+@triton.jit
 def expm1(x):
     """exp(x) − 1 for float64 x ≤ 0, by the same correction."""
     e = tl.exp(x)

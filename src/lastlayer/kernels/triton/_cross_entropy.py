@@ -159,7 +159,7 @@ def forward_rows(p: Problem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
         counts = z.new_empty(2, dtype=torch.float64)
         kernels.reduce[(1,)](
             sums, programs, total, counts, MEAN=options.reduction == "mean", ZERO=options.empty == "zero",
-            HAS_Z_LOSS=options.z_loss != 0, BLOCK=1024, **FUSION,
+            HAS_Z_LOSS=options.z_loss != 0, BLOCK=4096, num_warps=8, **FUSION,
         )  # fmt: skip
     return total, lse, (kept, counts)
 

@@ -191,7 +191,8 @@ def reduce(
         place = start + tl.arange(0, BLOCK)
         inside = place < programs
         loss += tl.load(sums + place, mask=inside, other=0.0)
-        penalty += tl.load(sums + programs + place, mask=inside, other=0.0)
+        if HAS_Z_LOSS:
+            penalty += tl.load(sums + programs + place, mask=inside, other=0.0)
         share += tl.load(sums + 2 * programs + place, mask=inside, other=0.0)
         rows += tl.load(sums + 3 * programs + place, mask=inside, other=0.0)
     of_loss = tl.sum(share, axis=0)
