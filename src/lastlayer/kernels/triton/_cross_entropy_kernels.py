@@ -7,7 +7,7 @@ from lastlayer.kernels.triton._arithmetic import DOUBLE, from_bits, store, widen
 from lastlayer.kernels.triton._loss import finish, gradient_of_tile, load_target, row_factors
 from lastlayer.kernels.triton._rows import columns_of_tile, merge, scan
 
-_BITS = ["temperature_bits", "softcap_bits", "smoothing_bits", "z_loss_bits", "ignore_index"]
+BITS = ["temperature_bits", "softcap_bits", "smoothing_bits", "z_loss_bits", "ignore_index"]
 
 
 @triton.jit
@@ -59,7 +59,7 @@ def store_statistics(kept, row, row_inside, rows, top, inverse, own, rest, mass,
         tl.store(kept + rows.to(tl.int64) * 4 + row, mass, mask=row_inside)
 
 
-@triton.jit(do_not_specialize=_BITS)
+@triton.jit(do_not_specialize=BITS)
 def whole_rows(
     logits, row_stride, target, target_stride, weight, rows, classes, loss, lse, kept, sums,
     ignore_index, temperature_bits, softcap_bits, smoothing_bits, z_loss_bits,
@@ -109,7 +109,7 @@ def _finish_and_store(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=_BITS)
+@triton.jit(do_not_specialize=BITS)
 def parts_of_rows(
     logits, row_stride, target, target_stride, weight, rows, classes, parts, share,
     ignore_index, temperature_bits, softcap_bits, smoothing_bits, z_loss_bits,
@@ -137,7 +137,7 @@ def parts_of_rows(
     tl.store(place + 4 * step, mass, mask=row_inside)
 
 
-@triton.jit(do_not_specialize=_BITS)
+@triton.jit(do_not_specialize=BITS)
 def joined_rows(
     logits, row_stride, target, target_stride, weight, rows, classes, parts, loss, lse, kept, sums,
     ignore_index, temperature_bits, softcap_bits, smoothing_bits, z_loss_bits,
@@ -212,7 +212,7 @@ def reduce(
     tl.store(counts + 1, of_penalty)
 
 
-@triton.jit(do_not_specialize=_BITS)
+@triton.jit(do_not_specialize=BITS)
 def gradient(
     logits, row_stride, target, target_stride, weight, rows, classes, result, result_stride, kept, counts, of_total,
     of_lse, tiles, ignore_index, temperature_bits, softcap_bits, smoothing_bits, z_loss_bits,
