@@ -79,8 +79,11 @@ def add(high, low, x):
 
 
 @triton.jit
-def exp_of_difference(a, b, temperature, KIND: tl.constexpr, HAS_TEMPERATURE: tl.constexpr, SUBNORMAL: tl.constexpr):
-    """exp((a − b) / temperature) for a ≤ b; `temperature` is a float64 scalar. Not SUBNORMAL: 0 below 2⁻¹²⁶."""
+def exp_of_difference(a, b, temperature, KIND: tl.constexpr, HAS_TEMPERATURE: tl.constexpr, SCALED: tl.constexpr):
+    """exp((a − b) / temperature) for a ≤ b; `temperature` is a float64 scalar.
+
+    SCALED is for sums: the flavour EXACT then gives 2⁶⁴ times that, so that no term is subnormal.
+    """
     if KIND == DOUBLE:
         d = a - b
         if HAS_TEMPERATURE:
@@ -115,7 +118,7 @@ def exp_of_difference(a, b, temperature, KIND: tl.constexpr, HAS_TEMPERATURE: tl
         r = ((d - n * upper) + rest) - n * lower
         if HAS_TEMPERATURE:
             r = r * inverse
-        result = tl.where(nothing, 0.0, _scaled(_exp_near_0(r), shifted, n, SUBNORMAL))
+        result = tl.where(nothing, 0.0, _times_power(_exp_near_0(r), shifted, n, SCALED))
     return result
 
 
@@ -131,18 +134,23 @@ def _exp_near_0(r):
 
 
 @triton.jit
-def _scaled(x, shifted, n, SUBNORMAL: tl.constexpr):
-    """x · 2ⁿ, n standing in the low bits of `shifted`."""
-    if SUBNORMAL:
+def _times_power(x, shifted, n, SCALED: tl.constexpr):
+    """x · 2ⁿ, or x · 2ⁿ⁺⁶⁴, n standing in the low bits of `shifted`."""
+    if SCALED:
+        result = x * (((shifted.to(tl.int32, bitcast=True) << 23) + 0x5F800000).to(tl.float32, bitcast=True))
+    else:
         # In two factors, each a normal number; the last multiplication rounds to the subnormal.
         deep = n < -100.0
         first = tl.where(deep, shifted + 64.0, shifted)
         scale = ((first.to(tl.int32, bitcast=True) << 23) + 0x3F800000).to(tl.float32, bitcast=True)
         result = x * scale * tl.where(deep, 5.421010862427522e-20, 1.0)
-    else:
-        scale = ((shifted.to(tl.int32, bitcast=True) << 23) + 0x3F800000).to(tl.float32, bitcast=True)
-        result = tl.where(n < -126.0, 0.0, x * scale)
     return result
+
+
+@triton.jit
+def scale_of_sums(KIND: tl.constexpr):
+    """What SCALED multiplies with."""
+    return 18446744073709551616.0 if KIND == EXACT else 1.0
 
 
 @triton.jit

@@ -39,7 +39,7 @@ def _elements(
     yes = y
     if HAS_POS_WEIGHT:
         yes = y * widen(tl.load(pos_weight + row * pos_row + column * pos_column, mask=inside, other=0.0), KIND)
-    e = exp_of_difference(-tl.abs(x), tl.zeros_like(x), 1.0, KIND, False, True)
+    e = exp_of_difference(-tl.abs(x), tl.zeros_like(x), 1.0, KIND, False, False)
     log = log1p_of_fraction(e, KIND)
     large = divide(tl.full(e.shape, 1.0, e.dtype), 1.0 + e, KIND)
     small = divide(e, 1.0 + e, KIND)

@@ -51,7 +51,7 @@ def tile_for(classes: int, itemsize: int, kind: int) -> Tile:
 def splits_for(rows: int, classes: int, tile: Tile, device: torch.device) -> int:
     """Programs that share a row, a power of two: more than one where whole rows would leave processors idle."""
     wanted = 2 * processors(device) // max(1, triton.cdiv(rows, tile.R))
-    useful = max(1, min(wanted, triton.cdiv(classes, 4 * tile.classes)))
+    useful = max(1, min(wanted, triton.cdiv(classes, 2 * tile.classes)))
     return 1 << (useful.bit_length() - 1)
 
 

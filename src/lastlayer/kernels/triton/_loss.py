@@ -98,7 +98,7 @@ def gradient_of_tile(
     """∂(what is asked)/∂z of a tile (V, R, L), from per-row numbers (R)."""
     z, u = load_logits(rows, columns, inside, softcap, KIND, HAS_SOFTCAP)
     reference = finite(top)[None, :, None]
-    p = exp_of_difference(u, reference, temperature, KIND, HAS_TEMPERATURE, True) * inverse[None, :, None]
+    p = exp_of_difference(u, reference, temperature, KIND, HAS_TEMPERATURE, False) * inverse[None, :, None]
     slope = through[None, :, None] * p
     if not SOFT:
         is_own = (columns == y[None, :, None]) & kept[None, :, None]

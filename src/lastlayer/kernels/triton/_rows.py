@@ -10,7 +10,15 @@ largest of the whole row is thus never part of s, which is what saves the digits
 import triton
 import triton.language as tl
 
-from lastlayer.kernels.triton._arithmetic import DOUBLE, EXACT, add, exp_of_difference, soft_capped, widen
+from lastlayer.kernels.triton._arithmetic import (
+    DOUBLE,
+    EXACT,
+    add,
+    exp_of_difference,
+    scale_of_sums,
+    soft_capped,
+    widen,
+)
 
 
 @triton.jit
@@ -72,6 +80,7 @@ def scan(
     distance_rest = tl.zeros([R, L], wide)
     mass = tl.zeros([R, L], wide)
     mass_rest = tl.zeros([R, L], wide)
+    scale = scale_of_sums(KIND)
     first = columns_of_tile(V, L)
     for start in range(begin, end, V * L):
         columns = start + first
@@ -79,10 +88,10 @@ def scan(
         _, u = load_logits(rows, columns, inside, softcap, KIND, HAS_SOFTCAP)
         new = tl.maximum(top, tl.max(u, axis=0))
         reference = finite(new)
-        e = exp_of_difference(u, reference[None, :, :], temperature, KIND, HAS_TEMPERATURE, False)
+        e = exp_of_difference(u, reference[None, :, :], temperature, KIND, HAS_TEMPERATURE, True)
         is_top = u == new[None, :, :]
         part = tl.sum(tl.where(is_top, 0.0, e), axis=0)
-        number = tl.sum(tl.where(is_top, 1.0, 0.0).to(wide), axis=0)
+        number = tl.sum(tl.where(is_top, scale, 0.0).to(wide), axis=0)
         # A larger logit: what was the maximum becomes one of the others, and all of them shrink.
         moved = new > top
         shrink = exp_of_difference(top, reference, temperature, KIND, HAS_TEMPERATURE, False)
@@ -104,7 +113,7 @@ def scan(
     # Without this an infinite distance, which is a legitimate loss, would be NaN: ∞ − ∞ in its rounding error.
     distance_rest = tl.where(tl.abs(distance) == float("inf"), 0.0, distance_rest)
     return merge(
-        top, s.to(tl.float64) + s_rest, c.to(tl.float64), distance.to(tl.float64) + distance_rest,
+        top, (s.to(tl.float64) + s_rest) / scale, c.to(tl.float64) / scale, distance.to(tl.float64) + distance_rest,
         mass.to(tl.float64) + mass_rest, temperature, KIND, HAS_TEMPERATURE,
     )  # fmt: skip
 

@@ -48,7 +48,7 @@ def _tile_of_result(
                 d = d / widen(temperature, KIND)
             result = d - high[None, :, None]
     else:
-        e = exp_of_difference(z, reference, temperature, KIND, HAS_TEMPERATURE, True)
+        e = exp_of_difference(z, reference, temperature, KIND, HAS_TEMPERATURE, False)
         result = e * widen(1.0 / (1.0 + others), KIND)[None, :, None]
     return result
 
@@ -168,7 +168,7 @@ def backward(
         inside = (columns < classes) & row_inside[None, :, None]
         g = widen(tl.load(of_upstream[None, :, None] + columns, mask=inside, other=0.0), KIND)
         z, _ = load_logits(of_rows, columns, inside, 1.0, KIND, False)
-        p = exp_of_difference(z, reference, temperature, KIND, HAS_TEMPERATURE, True) * inverse
+        p = exp_of_difference(z, reference, temperature, KIND, HAS_TEMPERATURE, False) * inverse
         if LOG:
             slope = tl.where(p > 0.5, g * rest - p * ((high - g) + low), g - p * high)
         else:
