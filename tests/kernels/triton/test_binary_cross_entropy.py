@@ -65,7 +65,7 @@ def test_every_dtype(dtype, gamma, device):
     loss, gradient = run(device, logits, target, reduction="none", focal_gamma=gamma)
     expected, slope = exact(logits, target, reduction="none", focal_gamma=gamma)
     assert loss.dtype == gradient.dtype == dtype
-    eps = max(torch.finfo(dtype).eps, 1e-14)
+    eps = max(torch.finfo(dtype).eps, 1e-12)  # the reference errs by 3e-13 at x = 10: it takes log(1 − p)
     # The smallest subnormal, or what the reference, in float64 and without such care, may err by.
     tiny = max(1e-15, torch.finfo(dtype).tiny * eps)
     assert ((loss.double() - expected).abs() <= 3 * eps * expected + tiny).all()

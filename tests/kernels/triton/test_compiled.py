@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(
     reason="Triton is not installed, or its interpreter is on",
 )
 TYPES = {
-    **dict.fromkeys(["target", "of_total_index"], "*i64"),
+    "target": "*i64",
     **dict.fromkeys(["lse", "sums", "parts", "counts", "share_of_row", "of_loss", "of_penalty", "of_lse"], "*fp64"),
     **dict.fromkeys(["temperature_bits", "softcap_bits", "smoothing_bits", "z_loss_bits", "gamma_bits"], "i64"),
     **dict.fromkeys(["loss", "total", "of_total", "weight", "pos_weight"], "*fp32"),
     "kept": "*fp32",
 }
 TENSORS = {"logits", "result", "upstream"}
-ALIGNED = {"row_stride", "result_stride", "upstream_stride", "target_stride", "classes"}
+ALIGNED = {"row_stride", "result_stride", "upstream_stride", "target_stride", "classes", "share"}
 CASES = [("fp32", 1, 4), ("bf16", 0, 2), ("fp64", 2, 8)]
 
 
@@ -40,7 +40,9 @@ def compiled(kernel, dtype, kind, num_warps, soft=False, **constants):
         types["target"] = f"*{dtype}"
     if kind == 2:
         types["kept"] = "*fp64"
-    constants = {name: constants.get(name, False) for name in names if name.isupper()} | {"KIND": kind}
+    constants = {name: constants.get(name, False) for name in names if name.isupper()}
+    if "KIND" in constants:
+        constants["KIND"] = kind
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
     aligned = {
         (i,): [["tt.divisibility", 16]]
@@ -89,11 +91,13 @@ def test_cross_entropy_compiles(dtype, kind, itemsize, options):
     from lastlayer.kernels.triton import _cross_entropy_kernels as kernels
     from lastlayer.kernels.triton._launch import tile_for
 
-    if kind == 2:
+    if kind == 2:  # one of them is enough: with softcap, as float32 logits come here
+        if "HAS_WEIGHT" not in options:
+            pytest.skip("compiled with all options")
         options = {**options, "HAS_SOFTCAP": True}
     flags = {"HAS_IGNORE": not options.get("SOFT"), "HAS_LOSS": True, "MEAN": True, **options}
     soft = options.get("SOFT", False)
-    for classes in (10, 128_256):
+    for classes in (10, 128_256) if len(options) == 0 else (128_256,):
         tile = tile_for(classes, itemsize, kind)
         shape = {"V": tile.V, "R": tile.R, "L": tile.L}
         for kernel in (kernels.whole_rows, kernels.gradient, in_place.loss_and_gradient):
@@ -128,13 +132,14 @@ def test_softmax_compiles(dtype, kind, itemsize, log):
 @pytest.mark.parametrize("gamma", [False, True], ids=["plain", "focal"])
 @pytest.mark.parametrize(("dtype", "kind"), [c[:2] for c in CASES], ids=[c[0] for c in CASES])
 def test_binary_cross_entropy_compiles(dtype, kind, gamma):
+    from lastlayer.kernels.triton import _binary_cross_entropy as module
     from lastlayer.kernels.triton import _binary_cross_entropy_kernels as kernels
 
     before, TYPES["target"] = TYPES["target"], f"*{dtype}"
     try:
         flags = {"HAS_WEIGHT": True, "HAS_POS_WEIGHT": True, "HAS_SMOOTHING": True, "HAS_GAMMA": gamma, "MEAN": True}
         for kernel in (kernels.forward, kernels.backward):
-            check(compiled(kernel, dtype, kind, 8, **flags, R=1, L=4096), wide_reads=False)
+            check(compiled(kernel, dtype, kind, 8, **flags, R=1, L=module.tile_of(kind)), wide_reads=False)
     finally:
         TYPES["target"] = before
 

@@ -15,8 +15,12 @@ from lastlayer.kernels.triton._arithmetic import bits, flavour
 from lastlayer.kernels.triton._cross_entropy_kernels import reduce
 from lastlayer.kernels.triton._launch import FUSION, on_device
 
-# Elements of a tile, and the warps that hold them: 16 a thread.
-_TILE, _WARPS = 4096, 8
+_WARPS = 8
+
+
+def tile_of(kind: int) -> int:
+    """Elements of a tile: 16 a thread, 8 in float64, where 16 would not fit in the registers."""
+    return _WARPS * 32 * (8 if kind == 2 else 16)
 
 
 def binary_cross_entropy_with_logits(
@@ -33,6 +37,12 @@ def _formula(
     return eager._formula(
         logits, y, None if weight is None else wide(weight), None if pos_weight is None else wide(pos_weight), options
     )
+
+
+def _kind(
+    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
+) -> int:
+    return flavour(logits, target, weight, pos_weight, double=options.focal_gamma != 0)
 
 
 class _Grid(NamedTuple):
@@ -52,13 +62,14 @@ class _Grid(NamedTuple):
         return triton.cdiv(self.rows, self.R) * self.tiles
 
 
-def _grid(logits: Tensor, *others: Tensor | None) -> _Grid:
+def _grid(logits: Tensor, kind: int, *others: Tensor | None) -> _Grid:
     whole = logits.is_contiguous() and all(
         other is None or (other.shape == logits.shape and other.is_contiguous()) for other in others
     )
     rows, columns = (1, logits.numel()) if whole or logits.dim() < 2 else (logits[..., 0].numel(), logits.shape[-1])
-    lanes = min(_TILE, triton.next_power_of_2(max(columns, 1)))
-    return _Grid(rows, columns, _TILE // lanes, lanes)
+    tile = tile_of(kind)
+    lanes = min(tile, triton.next_power_of_2(max(columns, 1)))
+    return _Grid(rows, columns, tile // lanes, lanes)
 
 
 def _strided(name: str, tensor: Tensor | None, like: Tensor, grid: _Grid) -> dict[str, Any]:
@@ -72,9 +83,8 @@ def _strided(name: str, tensor: Tensor | None, like: Tensor, grid: _Grid) -> dic
 
 def _arguments(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions,
-    grid: _Grid,
+    kind: int, grid: _Grid,
 ) -> dict[str, Any]:  # fmt: skip
-    kind = flavour(logits, target, weight, pos_weight, double=options.focal_gamma != 0)
     return {
         **_strided("logits", logits, logits, grid),
         **_strided("target", target, logits, grid),
@@ -101,13 +111,14 @@ def _arguments(
 def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> tuple[tuple[Tensor], tuple[Tensor, ...]]:
-    none, grid = options.reduction == "none", _grid(logits, target, weight, pos_weight)
+    none, kind = options.reduction == "none", _kind(logits, target, weight, pos_weight, options)
+    grid = _grid(logits, kind, target, weight, pos_weight)
     loss = logits.new_empty(logits.shape if none else 0, dtype=options.dtype)
     programs = grid.programs if logits.numel() else 0
     sums = logits.new_empty(4, 0 if none else programs, dtype=torch.float64)
     with on_device(logits):
         if programs:
-            arguments = _arguments(logits, target, weight, pos_weight, options, grid)
+            arguments = _arguments(logits, target, weight, pos_weight, options, kind, grid)
             kernels.forward[(programs,)](**arguments, loss=loss, sums=sums)
         if none:
             return (loss,), (sums,)
@@ -128,7 +139,8 @@ def _backward(
     pos_weight: Tensor | None,
     options: BinaryOptions,
 ) -> Tensor:
-    grid = _grid(logits, target, weight, pos_weight)
+    kind = _kind(logits, target, weight, pos_weight, options)
+    grid = _grid(logits, kind, target, weight, pos_weight)
     result = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
     if not logits.numel():
         return result
@@ -138,7 +150,7 @@ def _backward(
         strides = _strided("upstream", upstream, logits, grid)
     with on_device(logits):
         kernels.backward[(grid.programs,)](
-            **_arguments(logits, target, weight, pos_weight, options, grid),
+            **_arguments(logits, target, weight, pos_weight, options, kind, grid),
             **strides,
             result=result,
             counts=kept[0],
