@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,12 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Rows × classes: language models, an odd vocabulary, ImageNet, short rows, few long rows.
 SHAPES = [(2048, 32_000), (512, 128_256), (4096, 128_256), (2048, 50_257), (8192, 1000), (65_536, 10), (64, 1_000_000)]
-LINEAR = [(4096, 4096, 128_256), (8192, 2048, 32_000), (4096, 2048, 50_257), (2048, 512, 32_000)]  # rows, features, classes
+LINEAR = [
+    (4096, 4096, 128_256),
+    (8192, 2048, 32_000),
+    (4096, 2048, 50_257),
+    (2048, 512, 32_000),
+]  # rows, features, classes
 CHUNKS = (512, 1024, 2048, 4096)
 Work = Callable[[], object]
 
@@ -78,7 +84,7 @@ def errors(device: str, rows: int, classes: int, dtype: torch.dtype) -> dict[str
     }
     found = {}
     for name, (ours, plain) in cases.items():
-        leaf, exact = z.clone().requires_grad_(), z.double().requires_grad_()
+        leaf, exact = z.clone().requires_grad_(), z.clone().double().requires_grad_()
         loss, expected = ours(leaf), plain(exact)
         loss.backward()
         expected.backward()
@@ -88,7 +94,7 @@ def errors(device: str, rows: int, classes: int, dtype: torch.dtype) -> dict[str
     buffer = z.clone()
     one = torch.tensor(1.0 / rows, device=device, dtype=torch.float64)
     kernels.cross_entropy_in_place(buffer, y, None, Options(dtype), of_loss=one)
-    exact = z.double().requires_grad_()
+    exact = z.clone().double().requires_grad_()
     F.cross_entropy(exact, y).backward()
     found["cross_entropy_in_place"] = _error(buffer, exact.grad, dtype)
     return found
@@ -96,7 +102,7 @@ def errors(device: str, rows: int, classes: int, dtype: torch.dtype) -> dict[str
 
 def _error(found: Tensor, exact: Tensor | None, dtype: torch.dtype) -> float:
     assert exact is not None
-    worst = (found.double() - exact).abs().max() / exact.abs().max() / torch.finfo(dtype).eps
+    worst = (found.detach().double() - exact.detach()).abs().max() / exact.detach().abs().max() / torch.finfo(dtype).eps
     return float(worst) if worst == worst else float("inf")
 
 
@@ -123,9 +129,9 @@ def seconds(works: dict[str, Work], repeats: int) -> dict[str, float]:
     for _ in range(repeats):
         for name, work in works.items():
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()  # type: ignore[no-untyped-call]
+            start.record()
             work()
-            end.record()  # type: ignore[no-untyped-call]
+            end.record()
             end.synchronize()
             times[name].append(start.elapsed_time(end) / 1000)
     return {name: sorted(values)[len(values) // 2] for name, values in times.items()}
@@ -165,15 +171,13 @@ def dense(rows: int, classes: int, dtype: torch.dtype, repeats: int) -> dict[str
             "compiled": both_ways(torch.compile(plain), z),
         }
         found[name] = seconds(works, repeats)
-    for name, ours, plain in (
-        ("softmax", kernels.softmax, torch.softmax),
-        ("log_softmax", kernels.log_softmax, torch.log_softmax),
-    ):
+    forwards = [("softmax", kernels.softmax, torch.softmax), ("log_softmax", kernels.log_softmax, torch.log_softmax)]
+    for name, ours, plain in forwards:
         works = {
             "copy": lambda: room.copy_(z),
-            "ours": lambda f=ours: f(z, 1, 1.0),  # type: ignore[misc]
-            "eager": lambda f=plain: f(z, 1),  # type: ignore[misc]
-            "compiled": lambda f=torch.compile(plain): f(z, 1),  # type: ignore[misc]
+            "ours": partial(ours, z, 1, 1.0),
+            "eager": partial(plain, z, 1),
+            "compiled": partial(torch.compile(plain), z, 1),
         }
         found[f"{name} forward"] = seconds(works, repeats)
     return found
@@ -209,10 +213,10 @@ def linear(rows: int, features: int, classes: int, dtype: torch.dtype, repeats: 
     room = torch.empty(rows, classes, device="cuda", dtype=dtype)
     for chunk in (c for c in CHUNKS if c <= rows):
         padded = torch.empty(chunk, width, device="cuda", dtype=dtype)
-        works[f"ours, {chunk} rows"] = lambda c=chunk, b=padded: linear_by_chunks(x, w, y, c, b)  # type: ignore[misc]
+        works[f"ours, {chunk} rows"] = partial(linear_by_chunks, x, w, y, chunk, padded)
         if width != classes:
             tight = torch.empty(chunk, classes, device="cuda", dtype=dtype)
-            works[f"ours, {chunk} rows, no padding"] = lambda c=chunk, b=tight: linear_by_chunks(x, w, y, c, b)  # type: ignore[misc]
+            works[f"ours, {chunk} rows, no padding"] = partial(linear_by_chunks, x, w, y, chunk, tight)
 
     def plain(a: Tensor, b: Tensor) -> Tensor:
         return F.cross_entropy((a @ b.t()).float(), y)
@@ -259,7 +263,7 @@ def _with_gradients(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, w: 
 
 
 def _torch_chunked(y: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    function = F.linear_cross_entropy  # type: ignore[attr-defined]  # PyTorch 2.13
+    function = F.linear_cross_entropy  # PyTorch 2.13
     return lambda a, b: function(a, b, y)
 
 

@@ -93,7 +93,8 @@ def test_infinite_logits_give_the_limit(gamma, device):
     assert loss.tolist() == [0.0, 0.0, INF, INF]
     assert gradient[:2].tolist() == [0.0, 0.0]
     assert torch.isfinite(gradient).all()
-    loss, gradient = run(device, torch.tensor([NAN, 0.0]), torch.tensor([1.0, NAN]), reduction="none", focal_gamma=gamma)  # fmt: skip
+    logits, target = torch.tensor([NAN, 0.0]), torch.tensor([1.0, NAN])
+    loss, gradient = run(device, logits, target, reduction="none", focal_gamma=gamma)
     assert loss.isnan().all()
     assert gradient.isnan().all()
 

@@ -84,7 +84,14 @@ def _own_cache(tmp_path_factory):
         os.environ["TRITON_CACHE_DIR"] = before
 
 
-@pytest.mark.parametrize("options", [{}, {"SOFT": True, "DENSE": True}, {"DENSE": True, "HAS_SMOOTHING": True, "HAS_WEIGHT": True, "HAS_Z_LOSS": True, "HAS_TEMPERATURE": True}], ids=["plain", "soft", "options"])  # fmt: skip
+OPTIONS = {
+    "plain": {},
+    "soft": {"SOFT": True, "DENSE": True},
+    "options": dict.fromkeys(["DENSE", "HAS_SMOOTHING", "HAS_WEIGHT", "HAS_Z_LOSS", "HAS_TEMPERATURE"], True),
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize(("dtype", "kind", "itemsize"), CASES, ids=[c[0] for c in CASES])
 def test_cross_entropy_compiles(dtype, kind, itemsize, options):
     from lastlayer.kernels.triton import _cross_entropy_in_place_kernels as in_place

@@ -233,7 +233,7 @@ def test_blocks_of_minus_infinity(device):
     logits = torch.full((3, 20_000), -INF)
     logits[0, 19_999], logits[1, 0], logits[2, 9_000:9_010] = 1.0, 2.0, 3.0
     target = torch.tensor([19_999, 0, 9_001])
-    loss, lse, gradient = loss_and_gradient(device, logits, target, reduction="none")
+    loss, _, gradient = loss_and_gradient(device, logits, target, reduction="none")
     torch.testing.assert_close(loss.double(), torch.tensor([0.0, 0.0, mpmath.log(10)], dtype=torch.float64))
     assert not gradient.isnan().any()
     assert gradient.count_nonzero() == 10
@@ -274,7 +274,8 @@ def test_a_bad_index_is_nan_and_reads_and_writes_nothing_outside(options, guarde
     target = torch.tensor(BAD, device=device)
     target[0] = 1
     leaf = logits.detach().requires_grad_()
-    loss, _ = kernels.cross_entropy(leaf, target, weights[10:15], Options(torch.float32, "none", ignore_index=guarded, **options))  # fmt: skip
+    each = Options(torch.float32, "none", ignore_index=guarded, **options)
+    loss, _ = kernels.cross_entropy(leaf, target, weights[10:15], each)
     loss.sum().backward()
     assert loss.isnan().tolist() == [False, True, True, True, True]
     assert leaf.grad[0].isfinite().all()

@@ -49,8 +49,9 @@ def expected(logits, target, weight, scales, ignore_index=None, z_loss=0.0, **op
     ignored = -100 if ignore_index is None else ignore_index
     rows = len(logits)
     of_loss, of_penalty, of_lse = (torch.ones(rows) if s is None else s.double().expand(rows) for s in scales)
-    loss = reference.cross_entropy(leaf, target, weight, ignore_index=ignored, reduction="none", **options)
-    both = reference.cross_entropy(leaf, target, weight, ignore_index=ignored, reduction="none", z_loss=z_loss, **options)  # fmt: skip
+    options |= {"ignore_index": ignored, "reduction": "none"}
+    loss = reference.cross_entropy(leaf, target, weight, **options)
+    both = reference.cross_entropy(leaf, target, weight, z_loss=z_loss, **options)
     total = loss * of_loss + (both - loss) * of_penalty
     result = total.sum()
     if scales[2] is not None:
@@ -87,9 +88,7 @@ def test_every_mix_of_options(soft, weighted, smoothing, ignored, extra, scales,
 
 @pytest.mark.split
 @pytest.mark.parametrize(("soft", "weighted", "smoothing", "ignored", "extra", "scales"), GRID[::9])
-def test_every_mix_of_options_shared_by_programs(
-    soft, weighted, smoothing, ignored, extra, scales, device
-):
+def test_every_mix_of_options_shared_by_programs(soft, weighted, smoothing, ignored, extra, scales, device):
     check(9000, torch.float64, soft, weighted, smoothing, ignored, extra, scales, device)
 
 
@@ -107,10 +106,14 @@ def check(classes, dtype, soft, weighted, smoothing, ignored, extra, scales, dev
         target[1] = ignored
     weight = torch.linspace(0.5, 2, classes, dtype=torch.float64) if weighted else None
     options = {"label_smoothing": smoothing, "ignore_index": ignored, **extra}
-    loss, share, lse, gradient = in_place(device, logits, target, None if weight is None else weight.to(dtype), scales=scales, **options)  # fmt: skip
-    weight = None if weight is None else weight.to(dtype).double()
+    weight = None if weight is None else weight.to(dtype)
+    loss, share, lse, gradient = in_place(device, logits, target, weight, scales=scales, **options)
+    weight = None if weight is None else weight.double()
     total, slope = expected(logits, target, weight, scales, **options)
     eps = max(torch.finfo(dtype).eps, 1e-14)
+    u = logits.double() if extra.get("softcap") is None else 4.0 * torch.tanh(logits.double() / 4.0)
+    exact_lse = torch.logsumexp(u / extra.get("temperature", 1.0), 1)
+    torch.testing.assert_close(lse.double(), exact_lse, rtol=1e-6 if eps > 1e-4 else 2 * eps, atol=1e-15)
     single = max(eps * 1e-3, 5e-7) if dtype in (torch.bfloat16, torch.float16) else 2 * eps
     torch.testing.assert_close(loss, total, rtol=4 * single, atol=1e-15)
     largest = slope.abs().amax(1, keepdim=True) + (1.0 if soft or classes == 1 else 0.0)
@@ -131,10 +134,8 @@ def test_equals_the_dense_loss_chunk_by_chunk(device):
     mean, _ = kernels.cross_entropy(leaf, target.to(device), None, options)
     mean.backward()
     kept = 1.0 / (target != -100).sum().double()
-    parts = [
-        in_place(device, logits[i : i + 3], target[i : i + 3], scales=(kept, kept, None), ignore_index=-100, z_loss=0.1, label_smoothing=0.1)  # fmt: skip
-        for i in range(0, 10, 3)
-    ]
+    same = {"scales": (kept, kept, None), "ignore_index": -100, "z_loss": 0.1, "label_smoothing": 0.1}
+    parts = [in_place(device, logits[i : i + 3], target[i : i + 3], **same) for i in range(0, 10, 3)]
     total = sum(loss.sum() for loss, _, _, _ in parts)
     torch.testing.assert_close(total.float(), mean.detach().cpu(), rtol=2e-7, atol=0)
     gradient = torch.cat([part[3] for part in parts])

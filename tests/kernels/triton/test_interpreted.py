@@ -10,7 +10,13 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-FILES = ["test_arithmetic.py", "test_cross_entropy.py", "test_cross_entropy_in_place.py", "test_binary_cross_entropy.py", "test_softmax.py"]  # fmt: skip
+FILES = [
+    "test_arithmetic.py",
+    "test_cross_entropy.py",
+    "test_cross_entropy_in_place.py",
+    "test_binary_cross_entropy.py",
+    "test_softmax.py",
+]
 
 needed = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1",

@@ -20,9 +20,11 @@ _HOMES = {
     "softmax": "_softmax",
     "log_softmax": "_softmax",
 }
+# What has the arguments of the function of that name in kernels/eager.
+OPERATIONS = frozenset(_HOMES) - {"cross_entropy_in_place"}
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-__all__ = [*_HOMES, "available", "serves"]  # noqa: PLE0604 - the keys are strings
+__all__ = [*_HOMES, "OPERATIONS", "available", "serves"]
 
 
 @functools.cache

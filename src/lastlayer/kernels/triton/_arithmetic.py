@@ -12,7 +12,6 @@ import struct
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 QUICK: tl.constexpr = tl.constexpr(0)
 EXACT: tl.constexpr = tl.constexpr(1)
@@ -26,9 +25,8 @@ _ROUNDER: tl.constexpr = tl.constexpr(12582912.0)
 _UNDERFLOW: tl.constexpr = tl.constexpr(-104.5)
 
 
-def flavour(*tensors: Tensor | None, double: bool = False) -> int:
-    """The flavour that keeps the digits of `tensors`; `double` asks for the widest that float32 can need."""
-    dtypes = {tensor.dtype for tensor in tensors if tensor is not None and tensor.is_floating_point()}
+def flavour(*dtypes: torch.dtype, double: bool = False) -> int:
+    """The flavour that keeps the digits of the widest of `dtypes`; `double` asks for more than EXACT for float32."""
     if torch.float64 in dtypes:
         return 2
     if torch.float32 in dtypes:
@@ -98,18 +96,16 @@ def exp_of_difference(a, b, temperature, KIND: tl.constexpr, HAS_TEMPERATURE: tl
         # d = T·(n·ln 2 + r): the remainder T·r is formed from an exact d in two steps that do not round, because the
         # upper part of T·ln 2 has 16 bits and |n| fewer than 8. The temperature costs one multiplication.
         d, rest = difference(a, b)
+        unit = temperature * _LN_2 if HAS_TEMPERATURE else _LN_2
+        floor = _UNDERFLOW
+        per_unit = _LOG2_E
+        upper = 0.693145751953125
+        lower = 1.428606765330187e-06
         if HAS_TEMPERATURE:
-            unit = temperature * _LN_2
             floor = (temperature * _UNDERFLOW).to(tl.float32)
             per_unit = (1.0 / unit).to(tl.float32)
-            inverse = (1.0 / temperature).to(tl.float32)
             upper = (unit.to(tl.float32).to(tl.int32, bitcast=True) & -256).to(tl.float32, bitcast=True)
             lower = (unit - upper).to(tl.float32)
-        else:
-            floor: tl.constexpr = _UNDERFLOW
-            per_unit: tl.constexpr = _LOG2_E
-            upper: tl.constexpr = 0.693145751953125
-            lower: tl.constexpr = 1.428606765330187e-06
         nothing = d < floor  # also where a is −inf and the rounding error of d is NaN
         d = tl.where(nothing, 0.0, d)
         rest = tl.where(nothing, 0.0, rest)
@@ -117,7 +113,7 @@ def exp_of_difference(a, b, temperature, KIND: tl.constexpr, HAS_TEMPERATURE: tl
         n = shifted - _ROUNDER
         r = ((d - n * upper) + rest) - n * lower
         if HAS_TEMPERATURE:
-            r = r * inverse
+            r = r * (1.0 / temperature).to(tl.float32)
         result = tl.where(nothing, 0.0, _times_power(_exp_near_0(r), shifted, n, SCALED))
     return result
 

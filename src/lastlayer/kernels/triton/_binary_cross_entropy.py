@@ -39,12 +39,6 @@ def _formula(
     )
 
 
-def _kind(
-    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
-) -> int:
-    return flavour(logits, target, weight, pos_weight, double=options.focal_gamma != 0)
-
-
 class _Grid(NamedTuple):
     """A call cut into rows × columns, so that a broadcast weight is a stride of 0."""
 
@@ -55,11 +49,11 @@ class _Grid(NamedTuple):
 
     @property
     def tiles(self) -> int:
-        return triton.cdiv(self.columns, self.L)
+        return int(triton.cdiv(self.columns, self.L))
 
     @property
     def programs(self) -> int:
-        return triton.cdiv(self.rows, self.R) * self.tiles
+        return int(triton.cdiv(self.rows, self.R)) * self.tiles
 
 
 def _grid(logits: Tensor, kind: int, *others: Tensor | None) -> _Grid:
@@ -111,7 +105,10 @@ def _arguments(
 def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> tuple[tuple[Tensor], tuple[Tensor, ...]]:
-    none, kind = options.reduction == "none", _kind(logits, target, weight, pos_weight, options)
+    none, kind = (
+        options.reduction == "none",
+        flavour(logits.dtype, target.dtype, options.dtype, double=options.focal_gamma != 0),
+    )
     grid = _grid(logits, kind, target, weight, pos_weight)
     loss = logits.new_empty(logits.shape if none else 0, dtype=options.dtype)
     programs = grid.programs if logits.numel() else 0
@@ -139,7 +136,7 @@ def _backward(
     pos_weight: Tensor | None,
     options: BinaryOptions,
 ) -> Tensor:
-    kind = _kind(logits, target, weight, pos_weight, options)
+    kind = flavour(logits.dtype, target.dtype, options.dtype, double=options.focal_gamma != 0)
     grid = _grid(logits, kind, target, weight, pos_weight)
     result = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
     if not logits.numel():

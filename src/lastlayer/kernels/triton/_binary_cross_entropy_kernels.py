@@ -28,7 +28,7 @@ def _elements(
     logits, logits_row, logits_column, target, target_row, target_column, pos_weight, pos_row, pos_column, row, column,
     inside, smoothing_bits, KIND: tl.constexpr, HAS_POS_WEIGHT: tl.constexpr, HAS_SMOOTHING: tl.constexpr,
 ):  # fmt: skip
-    """Logit, share of "yes" with its weight in it and without, share of "no", and softplus and sigmoid both ways."""
+    """Share of "yes" without its weight and with it, share of "no", softplus and sigmoid, each of x and of −x."""
     x = widen(tl.load(logits + row * logits_row + column * logits_column, mask=inside, other=0.0), KIND)
     y = widen(tl.load(target + row * target_row + column * target_column, mask=inside, other=0.0), KIND)
     no = 1.0 - y
@@ -46,7 +46,7 @@ def _elements(
     positive = x >= 0.0
     sigmoid, opposite = tl.where(positive, large, small), tl.where(positive, small, large)
     up, down = tl.where(positive, x, 0.0) + log, tl.where(positive, 0.0, -x) + log
-    return x, y, yes, no, up, down, sigmoid, opposite
+    return y, yes, no, up, down, sigmoid, opposite
 
 
 @triton.jit
@@ -71,7 +71,7 @@ def forward(
 ):  # fmt: skip
     """The loss of each element, or the sum of a tile's."""
     row, column, inside = _place(rows, columns, tiles, R, L)
-    _, y, yes, no, up, down, sigmoid, opposite = _elements(
+    y, yes, no, up, down, sigmoid, opposite = _elements(
         logits, logits_row, logits_column, target, target_row, target_column, pos_weight, pos_row, pos_column, row,
         column, inside, smoothing_bits, KIND, HAS_POS_WEIGHT, HAS_SMOOTHING,
     )  # fmt: skip
@@ -103,7 +103,7 @@ def backward(
 ):  # fmt: skip
     """The gradient of each element."""
     row, column, inside = _place(rows, columns, tiles, R, L)
-    x, y, yes, no, up, down, sigmoid, opposite = _elements(
+    y, yes, no, up, down, sigmoid, opposite = _elements(
         logits, logits_row, logits_column, target, target_row, target_column, pos_weight, pos_row, pos_column, row,
         column, inside, smoothing_bits, KIND, HAS_POS_WEIGHT, HAS_SMOOTHING,
     )  # fmt: skip

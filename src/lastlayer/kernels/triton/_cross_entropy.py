@@ -105,14 +105,9 @@ class Problem(NamedTuple):
 def problem(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> Problem:
     """Flatten a call; copies logits only where rows cannot be strided or classes do not lie side by side."""
     z = rows_of(logits)
-    if target.is_floating_point():
-        t = rows_of(target.reshape(logits.shape))
-    else:
-        t = target.reshape(-1).contiguous()
-    soft = t if t.is_floating_point() else None
-    kind = flavour(z, soft, weight, double=options.softcap is not None)
-    if options.dtype is torch.float64:
-        kind = 2
+    soft = target.is_floating_point()
+    t = rows_of(target.reshape(logits.shape)) if soft else target.reshape(-1).contiguous()
+    kind = flavour(z.dtype, t.dtype, options.dtype, double=options.softcap is not None)
     tile = tile_for(z.shape[1], z.element_size(), kind)
     return Problem(z, t, None if weight is None else weight.contiguous(), options, kind, tile)
 
@@ -150,9 +145,7 @@ def forward_rows(p: Problem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
             parts = z.new_empty(5, rows, splits, dtype=torch.float64)
             share = triton.cdiv(triton.cdiv(z.shape[1], splits), p.tile.classes) * p.tile.classes
             kernels.parts_of_rows[(programs, splits)](**p.arguments(), parts=parts, share=share)
-            kernels.joined_rows[(programs,)](
-                **{**p.arguments(), "num_warps": 4}, **outputs, parts=parts, SPLITS=splits
-            )
+            kernels.joined_rows[(programs,)](**{**p.arguments(), "num_warps": 4}, **outputs, parts=parts, SPLITS=splits)
         if none:
             return loss, lse, (kept, sums)
         total = z.new_empty((), dtype=options.dtype)

@@ -1,4 +1,4 @@
-"""What stands between the products of a linear cross-entropy: logits in, losses out, the gradient left in their place."""
+"""Between the products of a linear cross-entropy: logits in, losses out, the gradient left in their place."""
 
 import torch
 import triton
@@ -43,7 +43,7 @@ def cross_entropy_in_place(
         raise ValueError("cross_entropy_in_place needs classes side by side in memory: logits.stride(1) == 1.")
     p = problem(logits, target, weight, options._replace(reduction="none"))
     of_penalty = of_loss if of_penalty is None else of_penalty
-    if splits_for(*p.z.shape, p.tile, logits.device) > 1:
+    if splits_for(p.z.shape[0], p.z.shape[1], p.tile, logits.device) > 1:
         return _few_long_rows(p, of_loss, of_penalty, of_lse)
     rows = len(p.z)
     loss = logits.new_empty(rows, dtype=torch.float64)

@@ -19,9 +19,7 @@ def loss_and_gradient(
     HAS_LOSS: tl.constexpr, HAS_LSE: tl.constexpr, V: tl.constexpr, R: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
     """R rows by one program: read from memory once, then again from the cache while the gradient is written."""
-    temperature, softcap, smoothing, z_loss = scalars(
-        temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND
-    )
+    temperature, softcap, smoothing, z_loss = scalars(temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND)
     row, row_inside = rows_of_program(tl.program_id(0), rows, R)
     of_rows = logits + row * row_stride
     of_targets = target_rows(target, row, target_stride, SOFT)
@@ -61,7 +59,7 @@ def loss_and_gradient(
     tl.debug_barrier()
     # 3. the gradient, last tile first: what was read last is still near
     tiles = tl.cdiv(classes, V * L)
-    for number in range(0, tiles):
+    for number in range(tiles):
         columns = (tiles - 1 - number) * (V * L) + columns_of_tile(V, L)
         inside = (columns < classes) & row_inside[None, :, None]
         slope = gradient_of_tile(

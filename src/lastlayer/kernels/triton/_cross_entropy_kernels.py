@@ -68,9 +68,7 @@ def whole_rows(
     NONE: tl.constexpr, V: tl.constexpr, R: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
     """Loss and log-sum-exp of R rows, each read once by one program."""
-    temperature, softcap, smoothing, z_loss = scalars(
-        temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND
-    )
+    temperature, softcap, smoothing, z_loss = scalars(temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND)
     program = tl.program_id(0)
     row, row_inside = rows_of_program(program, rows, R)
     of_rows = logits + row * row_stride
@@ -146,14 +144,10 @@ def joined_rows(
     NONE: tl.constexpr, SPLITS: tl.constexpr, V: tl.constexpr, R: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
     """What `whole_rows` does, from the shares that `parts_of_rows` read."""
-    temperature, softcap, smoothing, z_loss = scalars(
-        temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND
-    )
+    temperature, softcap, smoothing, z_loss = scalars(temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND)
     program = tl.program_id(0)
     row, row_inside = rows_of_program(program, rows, R)
-    top, s, c, distance, mass = load_parts(
-        parts, row, row_inside, rows, temperature, KIND, HAS_TEMPERATURE, SPLITS
-    )
+    top, s, c, distance, mass = load_parts(parts, row, row_inside, rows, temperature, KIND, HAS_TEMPERATURE, SPLITS)
     _finish_and_store(
         logits + row * row_stride, row, row_inside, rows, program, top, s, c, distance, mass, target, weight,
         ignore_index, classes, temperature, softcap, smoothing, z_loss, loss, lse, kept, sums, KIND, SOFT, DENSE,
@@ -222,9 +216,7 @@ def gradient(
     V: tl.constexpr, R: tl.constexpr, L: tl.constexpr,
 ):  # fmt: skip
     """One tile of the gradient: every element is read and written once, so the result may be the logits."""
-    temperature, softcap, smoothing, z_loss = scalars(
-        temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND
-    )
+    temperature, softcap, smoothing, z_loss = scalars(temperature_bits, softcap_bits, smoothing_bits, z_loss_bits, KIND)
     program = tl.program_id(0)
     row, row_inside = rows_of_program(program // tiles, rows, R)
     columns = (program % tiles) * (V * L) + columns_of_tile(V, L)

@@ -12,7 +12,7 @@ from torch import Tensor
 _BYTES_PER_READ = 16
 _ELEMENTS_PER_THREAD = (32, 16, 8)
 _THREADS_PER_WARP = 32
-# Multiply and add in one instruction. Triton 3.10 no longer does so unless asked; every kernel here is exact either way.
+# Multiply and add in one instruction: Triton 3.10 does so only when asked. The digits do not depend on it.
 FUSION = {"enable_fp_fusion": True}
 
 
@@ -50,8 +50,8 @@ def tile_for(classes: int, itemsize: int, kind: int) -> Tile:
 
 def splits_for(rows: int, classes: int, tile: Tile, device: torch.device) -> int:
     """Programs that share a row, a power of two: more than one where whole rows would leave processors idle."""
-    wanted = 2 * processors(device) // max(1, triton.cdiv(rows, tile.R))
-    useful = max(1, min(wanted, triton.cdiv(classes, 2 * tile.classes)))
+    wanted = 2 * processors(device) // max(1, int(triton.cdiv(rows, tile.R)))
+    useful = max(1, min(wanted, int(triton.cdiv(classes, 2 * tile.classes))))
     return 1 << (useful.bit_length() - 1)
 
 

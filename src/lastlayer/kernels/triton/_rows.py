@@ -100,9 +100,7 @@ def scan(
         s_rest = tl.where(moved, s_rest * shrink, s_rest)
         c = tl.where(moved, 0.0, c) + number
         if DENSE:
-            m = load_mass(
-                targets, weight, columns, inside, smoothing, classes, KIND, SOFT, HAS_WEIGHT, HAS_SMOOTHING
-            )
+            m = load_mass(targets, weight, columns, inside, smoothing, classes, KIND, SOFT, HAS_WEIGHT, HAS_SMOOTHING)
             step = tl.where(moved & (mass != 0.0), (reference - finite(top)) * mass, 0.0)
             below = tl.where(m == 0.0, 0.0, m * (reference[None, :, :] - u))
             distance, distance_rest = _accumulate(distance, distance_rest, step, KIND)

@@ -73,7 +73,7 @@ def whole_rows(
     # 2. the result, last tile first: what was read last is still near
     into = (result + row * result_stride)[None, :, None]
     tiles = tl.cdiv(classes, V * L)
-    for number in range(0, tiles):
+    for number in range(tiles):
         columns = (tiles - 1 - number) * (V * L) + columns_of_tile(V, L)
         inside = (columns < classes) & row_inside[None, :, None]
         store(
@@ -142,7 +142,7 @@ def backward(
     below = tl.zeros([R, L], wide)
     below_rest = tl.zeros([R, L], wide)
     tiles = tl.cdiv(classes, V * L)
-    for number in range(0, tiles):
+    for number in range(tiles):
         columns = number * (V * L) + columns_of_tile(V, L)
         inside = (columns < classes) & row_inside[None, :, None]
         g = widen(tl.load(of_upstream[None, :, None] + columns, mask=inside, other=0.0), KIND)
@@ -163,7 +163,7 @@ def backward(
     small = widen(s, KIND)[None, :, None]
     count = widen(c, KIND)[None, :, None]
     rest = widen((s + (c - 1.0)) / (c + s), KIND)[None, :, None]
-    for number in range(0, tiles):
+    for number in range(tiles):
         columns = (tiles - 1 - number) * (V * L) + columns_of_tile(V, L)
         inside = (columns < classes) & row_inside[None, :, None]
         g = widen(tl.load(of_upstream[None, :, None] + columns, mask=inside, other=0.0), KIND)
