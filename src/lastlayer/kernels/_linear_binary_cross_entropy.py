@@ -58,7 +58,7 @@ def _formula(
 ) -> tuple[Tensor]:
     z = layer.logits()
     y = target if isinstance(target, Tensor) else target.dense(slice(0, z.shape[0]), slice(0, z.shape[1]), z.dtype)
-    return (dense.from_logits(z, y, weight, pos_weight, options),)
+    return dense.formula(z, y, weight, pos_weight, options)
 
 
 def _reduces(

@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from lastlayer.errors import OptionError
-from lastlayer.kernels import cpu, eager
+from lastlayer.kernels import cpu, eager, triton
 
 # Backends by name. What two of them offer under one name takes the same arguments and means the same.
-BACKENDS: dict[str, ModuleType] = {"eager": eager, "cpu": cpu}
+BACKENDS: dict[str, ModuleType] = {"eager": eager, "cpu": cpu, "triton": triton}
 
 _FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 # Besides eager, which serves everything: (device, operation) -> backend and the dtypes that it serves there.
 _SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
-    ("cpu", operation): ("cpu", _FLOATS) for operation in cpu.__all__
+    **{("cpu", operation): ("cpu", _FLOATS) for operation in cpu.__all__},
+    **{("cuda", operation): ("triton", _FLOATS) for operation in triton.OPERATIONS},
 }
+_WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
 def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
@@ -37,7 +39,7 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
         if torch.compiler.is_compiling():  # traces formulas, and compiles them itself
             return _function(eager, operation)
         name, dtypes = _SERVED.get((tensor.device.type, operation), ("eager", _FLOATS))
-        if tensor.dtype not in dtypes or (name == "cpu" and cpu.why_not() is not None):
+        if tensor.dtype not in dtypes or (name != "eager" and _WHY_NOT[name]() is not None):
             name = "eager"
         return _function(BACKENDS[name], operation)
     if backend not in BACKENDS:
@@ -61,5 +63,5 @@ def _has_to_serve(backend: str, operation: str, tensor: Tensor) -> None:
             f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. "
             "backend='auto' takes one that does."
         )
-    if backend == "cpu" and not torch.compiler.is_compiling() and (reason := cpu.why_not()) is not None:
-        raise OptionError(f"backend 'cpu' cannot be had: {reason}. backend='auto' takes one that can.")
+    if not torch.compiler.is_compiling() and (reason := _WHY_NOT[backend]()) is not None:
+        raise OptionError(f"backend {backend!r} cannot be had: {reason}. backend='auto' takes one that can.")

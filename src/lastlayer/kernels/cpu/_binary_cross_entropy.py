@@ -11,7 +11,6 @@ from lastlayer.kernels.cpu import _compile, _memory, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, row_stride, rows_of
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _binary_cross_entropy as eager
-from lastlayer.kernels.eager._wide import wide
 
 _WORDS = Struct("17q4d")
 _KEPT_UP_TO = 16_384
@@ -125,14 +124,6 @@ def _backward(
     return result
 
 
-def _formula(
-    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
-) -> tuple[Tensor]:
-    y = eager._smooth(wide(target), options.label_smoothing)
-    weight, pos_weight = None if weight is None else wide(weight), None if pos_weight is None else wide(pos_weight)
-    return eager._formula(logits, y, weight, pos_weight, options)
-
-
 def _losses(
     z: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
@@ -159,4 +150,4 @@ def _slope(
 
 binary_cross_entropy_elements = Elements(_losses, _total, _slope)
 
-_RULE = _autograd.Rule(_formula, _forward, _backward)
+_RULE = _autograd.Rule(eager.formula, _forward, _backward)

@@ -25,11 +25,11 @@ def binary_cross_entropy_with_logits(
     return _autograd.apply(_RULE, logits, *_wide_terms(target, weight, pos_weight, options), options)[0]
 
 
-def from_logits(
+def formula(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
-) -> Tensor:
+) -> tuple[Tensor]:
     """The same from differentiable operations only."""
-    return _formula(logits, *_wide_terms(target, weight, pos_weight, options), options)[0]
+    return _formula(logits, *_wide_terms(target, weight, pos_weight, options), options)
 
 
 def _wide_terms(
@@ -161,7 +161,7 @@ def _losses(
     each = options._replace(reduction="none")
     for block in blocks(z):
         y, w, pos_w = target[block], _part(weight, block), _part(pos_weight, block)
-        result[block] = from_logits(z[block], y, w, pos_w, each)
+        result[block] = formula(z[block], y, w, pos_w, each)[0]
     return result
 
 
@@ -172,7 +172,7 @@ def _total(
     parts = []
     for block in blocks(z):
         y, w, pos_w = target[block], _part(weight, block), _part(pos_weight, block)
-        parts.append(from_logits(z[block], y, w, pos_w, whole))
+        parts.append(formula(z[block], y, w, pos_w, whole)[0])
     return torch.stack(parts).sum()
 
 
