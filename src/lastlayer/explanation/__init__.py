@@ -1,6 +1,37 @@
 """A computation as data, step by step, and the renderers that show it."""
 
+from lastlayer.explanation._doors import (
+    contrast,
+    explain_distributions,
+    explain_features,
+    explain_image,
+    explain_log_odds,
+    explain_next_token,
+    explain_sensitivity,
+    ratio,
+)
 from lastlayer.explanation._explain import explain
-from lastlayer.explanation.trace import Column, Invariant, Step, Trace
+from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix
+from lastlayer.explanation.trace import Column, Invariant, Naive, Numerics, Step, Trace
 
-__all__ = ["Column", "Invariant", "Step", "Trace", "explain"]
+__all__ = [
+    "explain",
+    "explain_distributions",
+    "explain_features",
+    "explain_image",
+    "explain_log_odds",
+    "explain_next_token",
+    "explain_sensitivity",
+    "contrast",
+    "ratio",
+    "Trace",
+    "Step",
+    "Column",
+    "Invariant",
+    "Naive",
+    "Numerics",
+    "Arrows",
+    "Bars",
+    "Curve",
+    "Matrix",
+]
