@@ -11,6 +11,8 @@ from lastlayer.explanation._doors import (
     ratio,
 )
 from lastlayer.explanation._explain import explain
+from lastlayer.explanation.advice import Advice, advise
+from lastlayer.explanation.comparison import Comparison, Pair
 from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix
 from lastlayer.explanation.trace import Column, Invariant, Naive, Numerics, Step, Trace
 
@@ -24,6 +26,10 @@ __all__ = [
     "explain_sensitivity",
     "contrast",
     "ratio",
+    "advise",
+    "Advice",
+    "Comparison",
+    "Pair",
     "Trace",
     "Step",
     "Column",

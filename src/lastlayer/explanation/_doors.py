@@ -120,7 +120,9 @@ def explain_next_token(
     """
     z = reading.logits(logits, "multiclass", reading.dtype_of(dtype))
     if z.dim() != 1:
-        raise ShapeError(f"one step is explained at a time: expected logits of shape (vocabulary,), got {tuple(z.shape)}.")
+        raise ShapeError(
+            f"one step is explained at a time: expected logits of shape (vocabulary,), got {tuple(z.shape)}."
+        )
     if top < 1:
         raise OptionError(f"top has to be 1 or more, got {top}.")
     names = reading.names(tokens, len(z))
@@ -157,9 +159,7 @@ def explain_image(height: int, width: int, *, channels: int = 3, row: int = 0, c
     return Trace("image", tuple(basics.image(height, width, channels, row, column)), {})
 
 
-def explain_sensitivity(
-    logits: Numbers, of: int | str = 0, *, classes: Sequence[str] | None = None
-) -> Trace:
+def explain_sensitivity(logits: Numbers, of: int | str = 0, *, classes: Sequence[str] | None = None) -> Trace:
     """Show how each probability answers to each logit: the Jacobian of softmax.
 
     >>> trace = explain_sensitivity([4.0, 2.0, -2.0])

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from lastlayer.errors import OptionError, ShapeError
 from lastlayer.explanation import reading
+from lastlayer.explanation.plots import Arrows
 from lastlayer.explanation.stories.batch import batch
 from lastlayer.explanation.stories.multiclass import multiclass
-from lastlayer.explanation.plots import Arrows
 from lastlayer.explanation.stories.parts import Asked, pipeline
 from lastlayer.explanation.stories.yes_or_no import yes_or_no
 from lastlayer.explanation.trace import Step, Trace
@@ -88,10 +88,8 @@ def explain(
             factors = reading.numbers(weight, "weight", asked.dtype)
             _weight_fits(factors, len(found))
             asked, z = replace(asked, weight=factors), z if z.dim() == 2 else z.unsqueeze(0)
-            if target is not None and not hasattr(target, "__len__"):
-                target = [target]  # type: ignore[list-item]  # an index or a name
-            elif isinstance(target, str):
-                target = [target]
+            if isinstance(target, int | str):
+                target = torch.tensor([reading.index(target, found)])
         if z.dim() == 2:
             return _batch(z, target, found, asked)
         answer = None if target is None else _answer(target, z, found)
@@ -157,7 +155,9 @@ def _batch(z: Tensor, target: Target | None, names: tuple[str, ...], asked: Aske
     spread = reading.soft(target, tuple(z.shape))
     answer = reading.rows_target(target, len(z), names, asked.ignore_index) if spread is None else spread
     kept = tuple(answer.tolist()) if spread is None else None
-    return Trace("batch", tuple(batch(z, answer, asked)), {"i": rows, "j": names}, kept, asked.options(), plot=_way(True))
+    return Trace(
+        "batch", tuple(batch(z, answer, asked)), {"i": rows, "j": names}, kept, asked.options(), plot=_way(True)
+    )
 
 
 def _sigmoids(

@@ -149,7 +149,7 @@ def _read_step(plain: dict[str, Any]) -> Step:
         None if plain["formula"] is None else from_plain(plain["formula"]),
         _tensor(plain["value"]),
         tuple(Invariant(c["id"], _number(c["residual"]), c["tolerance"]) for c in plain["checks"]),
-        tuple(Column(id, _tensor(value)) for id, value in plain["beside"].items()),
+        tuple(Column(name, _tensor(value)) for name, value in plain["beside"].items()),
         None if plain["plot"] is None else _read_plot(plain["plot"]),
         tuple(tuple(place) for place in plain["highlights"]),
         None if plain["numerics"] is None else _read_numerics(plain["numerics"]),

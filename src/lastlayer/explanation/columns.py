@@ -64,7 +64,7 @@ def wrapped(text: str, width: int) -> Iterator[str]:
                 line = ""
             head = cut(word, width + 1).removesuffix("…")[:width]
             yield head
-            word = word[len(head) :]  # noqa: PLW2901 - the rest of the word goes on
+            word = word[len(head) :]
         if line and display_width(line) + 1 + display_width(word) > width:
             yield line
             line = ""

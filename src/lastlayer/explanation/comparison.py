@@ -61,13 +61,11 @@ def compare(first: Trace, second: Trace) -> Comparison:
     """Line the steps up by their ids, in the order of both."""
     pairs = []
     ours, theirs = [step.id for step in first], [step.id for step in second]
-    for id in _merged(ours, theirs):
-        if id not in second:
-            pairs.append(Pair(id, False, "first", float("nan"), float("nan")))
-        elif id not in first:
-            pairs.append(Pair(id, False, "second", float("nan"), float("nan")))
+    for step in _merged(ours, theirs):
+        if step in first and step in second:
+            pairs.append(_pair(first[step], second[step]))
         else:
-            pairs.append(_pair(first[id], second[id]))
+            pairs.append(Pair(step, False, "first" if step in first else "second", float("nan"), float("nan")))
     return Comparison(first, second, tuple(pairs))
 
 
@@ -87,13 +85,10 @@ def _pair(one: Step, other: Step) -> Pair:
 def _merged(first: list[str], second: list[str]) -> list[str]:
     """Both lists as one: shared ids once, the others where their own list has them."""
     merged, rest = [], list(second)
-    for id in first:
-        if id in rest:
-            while rest[0] != id and rest[0] not in first:
+    for step in first:
+        if step in rest:
+            while rest[0] != step and rest[0] not in first:
                 merged.append(rest.pop(0))
-            if rest[0] == id:
-                rest.pop(0)
-            else:
-                rest.remove(id)
-        merged.append(id)
-    return merged + [id for id in rest if id not in merged]
+            rest.remove(step)
+        merged.append(step)
+    return merged + [step for step in rest if step not in merged]

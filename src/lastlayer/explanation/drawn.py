@@ -47,8 +47,9 @@ def graph(curve: Curve, width: int) -> list[str]:
     for count, row in enumerate(rows):
         name = names[0] if count == 0 else names[1] if count == _HEIGHT - 1 else ""
         drawn.append(f"{padded_left(name, left)}│{''.join(row)}".rstrip())
-    ends = f"{short(curve.x[0])}{'':{max(columns - len(short(curve.x[0])) - len(short(curve.x[-1])), 1)}}{short(curve.x[-1])}"
-    return [*drawn, " " * (left + 1) + ends]
+    start, end = short(curve.x[0]), short(curve.x[-1])
+    gap = " " * max(columns - len(start) - len(end), 1)
+    return [*drawn, " " * (left + 1) + start + gap + end]
 
 
 def arrows(plot: Arrows, language: str) -> str:

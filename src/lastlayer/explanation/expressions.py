@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -241,7 +241,7 @@ def _divide(x: float, y: float) -> float:
     return math.nan if x == 0 or math.isnan(x) else math.copysign(math.inf, x)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[[float], float]] = {
     "exp": _exp,
     "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
     "log₂": lambda x: math.log2(x) if x > 0 else -math.inf if x == 0 else math.nan,
@@ -249,7 +249,7 @@ _FUNCTIONS = {
     "σ": lambda x: 1 / (1 + _exp(-x)),
     "[]": float,
 }
-_OPERATORS = {
+_OPERATORS: dict[str, Callable[[float, float], float]] = {
     "+": operator.add,
     "−": operator.sub,
     "/": _divide,

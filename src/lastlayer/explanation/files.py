@@ -46,7 +46,9 @@ def figure(trace: Trace, language: str = "en") -> Any:
         raise OptionError("this trace has no picture; save it as .html, .tex, .json or .txt.")
     matplotlib = _matplotlib()
     # a figure of its own, outside pyplot: nothing global is touched, and no window system is needed
-    made = matplotlib.figure.Figure(figsize=(7, 1.2 + sum(map(_height, (plot for _, plot in drawn)))), layout="constrained")
+    made = matplotlib.figure.Figure(
+        figsize=(7, 1.2 + sum(map(_height, (plot for _, plot in drawn)))), layout="constrained"
+    )
     axes = made.subplots(len(drawn), 1, squeeze=False, height_ratios=[_height(plot) for _, plot in drawn])[:, 0]
     for place, (title, plot) in zip(axes, drawn, strict=True):
         place.set_title(title, loc="left", fontsize=10)
@@ -85,7 +87,7 @@ def _draw(place: Any, plot: Plot, trace: Trace, language: str) -> None:
             shown = layout.shown(trace, plot.axis)[::-1]
             values = [plot.values[entry] for entry in shown]
             place.barh(range(len(shown)), values, color=["C3" if value < 0 else "C0" for value in values])
-            place.set_yticks(range(len(shown)), [trace.axes[plot.axis][entry] for entry in shown])
+            place.set_yticks(range(len(shown)), [texts.name(trace, plot.axis, entry, language) for entry in shown])
             place.axvline(0, color="0.5", linewidth=0.8)
         case Curve():
             place.plot(plot.x, plot.y)
@@ -99,8 +101,10 @@ def _draw(place: Any, plot: Plot, trace: Trace, language: str) -> None:
             cells = [[plot.values[row][column] for column in columns] for row in rows]
             largest = max((abs(value) for row in cells for value in row), default=1.0) or 1.0
             place.imshow(cells, aspect="auto", cmap="RdBu", vmin=-largest, vmax=largest)
-            place.set_yticks(range(len(rows)), [trace.axes[plot.rows][row] for row in rows])
-            place.set_xticks(range(len(columns)), [trace.axes[plot.columns][column] for column in columns])
+            place.set_yticks(range(len(rows)), [texts.name(trace, plot.rows, row, language) for row in rows])
+            place.set_xticks(
+                range(len(columns)), [texts.name(trace, plot.columns, column, language) for column in columns]
+            )
         case Arrows():
             place.axis("off")
             for count, stage in enumerate(plot.stages):

@@ -7,9 +7,10 @@ from html import escape
 
 from lastlayer import messages
 from lastlayer.explanation import layout, texts
+from lastlayer.explanation.columns import number
 from lastlayer.explanation.plots import Bars
 from lastlayer.explanation.printing import MATHML, numbers, symbols
-from lastlayer.explanation.style import PAGE, STYLE
+from lastlayer.explanation.style import sheet
 from lastlayer.explanation.svg import picture
 from lastlayer.explanation.trace import Step, Trace
 
@@ -24,15 +25,16 @@ def page(trace: Trace, language: str = "en") -> str:
         f'<!DOCTYPE html>\n<html lang="{language}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{title}</title>\n<style>{PAGE}{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<nav class="lastlayer-steps" aria-label="{escape(messages.text("page.steps", language))}"><ol>{links}</ol></nav>\n'
+        f"<title>{title}</title>\n<style>{sheet('page.css')}{sheet('trace.css')}</style>\n</head>\n<body>\n<main>\n"
+        f'<nav class="lastlayer-steps" aria-label="{escape(messages.text("page.steps", language))}">'
+        f"<ol>{links}</ol></nav>\n"
         f"{_body(trace, language, 1)}\n</main>\n</body>\n</html>\n"
     )
 
 
 def fragment(trace: Trace, language: str = "en", level: int = 3) -> str:
     """Return the trace for embedding, under headings of `level` and the one below."""
-    return f"<style>{STYLE}</style>{_body(trace, language, level)}"
+    return f"<style>{sheet('trace.css')}</style>{_body(trace, language, level)}"
 
 
 def _body(trace: Trace, language: str, level: int) -> str:
@@ -117,7 +119,7 @@ def _table(step: Step, trace: Trace, language: str, title: str) -> str:
     rows = "".join(_row(step, trace, place, drawn, largest, language) for place in places)
     if hidden:
         rest = escape(_rest(letter, len(hidden), language))
-        total = layout.number(float(step.value[hidden].sum())) if step.id in layout.SUMMED else ""
+        total = number(float(step.value[hidden].sum())) if step.id in layout.SUMMED else ""
         rows += f'<tr class="rest"><th scope="row">{rest}</th><td>{total}</td></tr>'
     return _region(f"<table>{head}<tbody>{rows}</tbody></table>", title)
 
@@ -128,7 +130,7 @@ def _row(step: Step, trace: Trace, place: int, drawn: Bars | None, largest: floa
     spoken = f' <span class="hidden">({escape(messages.text("page.true", language))})</span>' if true else ""
     cells = [
         f'<th scope="row">{"<span aria-hidden=true>▸ </span>" if true else ""}'
-        f"{escape(trace.axes[letter][place])}{spoken}</th>",
+        f"{escape(texts.name(trace, letter, place, language))}{spoken}</th>",
         f"<td>{layout.entry(step, value)}</td>",
     ]
     if drawn:
@@ -140,35 +142,35 @@ def _row(step: Step, trace: Trace, place: int, drawn: Bars | None, largest: floa
         )
     if step.formula is not None:
         inside = ""
-        if value == value:
+        if layout.is_spelt_out(step, value):
             inner = numbers(step.formula, trace.values, {letter: place}, layout.order(trace), MATHML)
             plain = numbers(step.formula, trace.values, {letter: place}, layout.order(trace))
             inside = _math(f"<mrow><mo>=</mo>{inner}</mrow>", f"= {plain}")
         cells.append(f'<td class="inside">{inside}</td>')
-    cells += [f"<td>{layout.number(float(one.value[place]))}</td>" for one in step.beside]
+    cells += [f"<td>{number(float(one.value[place]))}</td>" for one in step.beside]
     return f"<tr{' class=true' if true else ''}>{''.join(cells)}</tr>"
 
 
 def _matrix(step: Step, trace: Trace, language: str, title: str) -> str:
-    down, across = step.symbol.index
+    down, across = tuple(step.symbol.index)
     rows, columns = layout.shown(trace, down), sorted(layout.shown(trace, across, layout.MOST_COLUMNS))
     sizes = step.value[step.value.isfinite()].abs()
     largest = (float(sizes.max()) if sizes.numel() else 1.0) or 1.0
-    heads = "".join(f'<th scope="col">{escape(trace.axes[across][place])}</th>' for place in columns)
+    heads = "".join(f'<th scope="col">{escape(texts.name(trace, across, place, language))}</th>' for place in columns)
     body = []
     for row in rows:
         cells = []
         for place in columns:
             value = float(step.value[row, place])
             true = layout.is_marked(step, row, place)
-            kind = f'{"negative" if value < 0 else "positive"}{" true" if true else ""}'
+            kind = f"{'negative' if value < 0 else 'positive'}{' true' if true else ''}"
             heat = 0.55 * abs(value) / largest if value == value else 0.0
             spoken = f'<span class="hidden"> ({escape(messages.text("page.true", language))})</span>' if true else ""
             mark = '<span aria-hidden="true">▸</span>' if true else ""
             cells.append(
                 f'<td class="cell {kind}" style="--heat:{heat:.3f}">{mark}{layout.entry(step, value)}{spoken}</td>'
             )
-        body.append(f'<tr><th scope="row">{escape(trace.axes[down][row])}</th>{"".join(cells)}</tr>')
+        body.append(f'<tr><th scope="row">{escape(texts.name(trace, down, row, language))}</th>{"".join(cells)}</tr>')
     for letter, places in ((down, rows), (across, columns)):
         if count := len(layout.hidden(trace, letter, places)):
             body.append(f'<tr class="rest"><th scope="row">{escape(_rest(letter, count, language))}</th></tr>')

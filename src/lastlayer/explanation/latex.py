@@ -30,11 +30,11 @@ def document(trace: Trace, language: str = "en") -> str:
     )
 
 
-def align(step: Step, trace: Trace) -> str:
+def align(step: Step, trace: Trace, language: str) -> str:
     """One step as an `align*` environment: symbols first, then a line with numbers per entry that is shown."""
     left = symbols(step.symbol, LATEX)
     rows = [] if step.formula is None else [f"{left} &= {symbols(step.formula, LATEX)}"]
-    rows += _numbers(step, trace, left)
+    rows += _numbers(step, trace, left, language)
     return "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}"
 
 
@@ -54,31 +54,31 @@ def _step(step: Step, trace: Trace, language: str) -> str:
     checks = ", ".join(texts.check(check, language) for check in step.invariants)
     parts = [f"\\subsection*{{{escaped(texts.title(trace, step, language))}}}"]
     parts += [escaped(note)] if note else []
-    parts.append(align(step, trace))
+    parts.append(align(step, trace, language))
     parts += [f"\\noindent {escaped(checks)}"] if checks else []
     return "\n".join(parts)
 
 
-def _numbers(step: Step, trace: Trace, left: str) -> list[str]:
+def _numbers(step: Step, trace: Trace, left: str, language: str) -> list[str]:
     order = layout.order(trace)
     match step.value.dim():
         case 0:
-            value = LATEX.number(float(step.value))
+            only = LATEX.number(float(step.value))
             if step.formula is None:
-                return [f"{left} &= {value}"]
+                return [f"{left} &= {only}"]
             inside = numbers(step.formula, trace.values, order=order, notation=LATEX)
-            return [f"&= {inside}", f"&\\approx {value}"]
+            return [f"&= {inside}", f"&\\approx {only}"]
         case 1:
             letter = step.symbol.index
             rows = []
             for place in layout.shown(trace, letter)[:_MOST_LINES]:
-                name = symbols_at(step, trace.axes[letter][place])
+                name = symbols_at(step, texts.name(trace, letter, place, language))
                 value = float(step.value[place])
                 shown = LATEX.number(value) if value == value else r"\text{--}"
-                if step.formula is None or value != value:
+                if not layout.is_spelt_out(step, value):
                     rows.append(f"{name} &= {shown}")
                 else:
-                    inside = numbers(step.formula, trace.values, {letter: place}, order, LATEX)
+                    inside = numbers(step.formula, trace.values, {letter: place}, order, LATEX)  # type: ignore[arg-type]  # is_spelt_out
                     rows.append(f"{name} &= {inside} \\approx {shown}")
             return [*rows, r"&\;\;\vdots"] if step.value.shape[0] > len(rows) else rows
         case _:

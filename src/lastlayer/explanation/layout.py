@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lastlayer.explanation.columns import number
+from lastlayer.explanation.expressions import Symbol
 from lastlayer.explanation.printing import Order, short
 from lastlayer.explanation.trace import Step, Trace
 
@@ -17,6 +18,11 @@ def entry(step: Step, value: float) -> str:
     """A value as it stands in a table, or alone."""
     whole = value == value and abs(value) < float("inf") and value == int(value)
     return short(value) if whole and (step.id in COUNTED or not step.value.dim()) else number(value)
+
+
+def is_spelt_out(step: Step, value: float) -> bool:
+    """Whether the formula with its numbers says more than the value does."""
+    return step.formula is not None and not isinstance(step.formula, Symbol) and value == value
 
 
 def shown(trace: Trace, letter: str, most: int = MOST_ROWS) -> list[int]:

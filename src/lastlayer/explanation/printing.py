@@ -95,7 +95,8 @@ class Latex(Notation):
         return rf"{digits} \times 10^{{{int(power)}}}" if ten else text
 
     def symbol(self, name: str, index: Sequence[str]) -> str:
-        base = _LATEX_NAMES.get(name) or (name if len(name) == 1 else rf"\mathrm{{{name}}}")
+        bare = name.rstrip("′")
+        base = _LATEX_NAMES.get(bare, bare) + "'" * (len(name) - len(bare))
         return f"{base}_{{{' '.join(index)}}}" if index else base
 
     def operation(self, sign: str, left: str, right: str) -> str:
@@ -169,7 +170,8 @@ class MathML(Notation):
     def call(self, function: str, inner: str, bare: bool) -> str:
         name = "<msub><mi>log</mi><mn>2</mn></msub>" if function == "log₂" else f"<mi>{escape(function)}</mi>"
         body = inner if bare else self.parentheses(inner)
-        return f"<mrow>{name}<mo>&#x2061;</mo>{body}</mrow>"
+        gap = '<mspace width="0.17em"/>' if bare else "<mo>&#x2061;</mo>"
+        return f"<mrow>{name}{gap}{body}</mrow>"
 
     def over(self, function: str, index: str, term: str) -> str:
         sign = "<mo>∑</mo>" if function == "Σ" else f"<mo>{'arg max' if function == 'argmax' else function}</mo>"
@@ -187,12 +189,12 @@ TEXT, LATEX, MATHML = Notation(), Latex(), MathML()
 
 
 def symbols(tree: Expr, notation: Notation = TEXT) -> str:
-    """Write the tree with its symbols.
+    r"""Write the tree with its symbols.
 
     >>> symbols(Call("exp", Symbol("z", "j") - Symbol("m")))
     'exp(zⱼ − m)'
     >>> symbols(1 / Symbol("S"), LATEX)
-    '\\\\frac{1}{S}'
+    '\\frac{1}{S}'
     """
     return _write(tree, notation, None).text
 
@@ -289,7 +291,9 @@ def _over(tree: Over, notation: Notation, numbers: Numbers | None) -> _Piece:
     places = list(numbers.order.get(tree.index, range(count)))[:SHOWN_TERMS]
     terms = []
     for place in places:
-        term = _write(tree.term, notation, Numbers(numbers.values, {**numbers.places, tree.index: place}, numbers.order))
+        term = _write(
+            tree.term, notation, Numbers(numbers.values, {**numbers.places, tree.index: place}, numbers.order)
+        )
         wrap = tree.function == "Σ" and (term.negative or term.strength < 1)
         terms.append(notation.parentheses(term.text) if wrap else term.text)
     if count > len(places):
@@ -310,10 +314,6 @@ _LATEX_NAMES = {
     "ε": r"\varepsilon",
     "σ": r"\sigma",
     "ℓ": r"\ell",
-    "z′": "z'",
-    "L′": "L'",
-    "W′": "W'",
-    "b′": "b'",
     "ỹ": r"\tilde{y}",
-    "p₂": "p^{(2)}",
+    "ŷ": r"\hat{y}",
 }

@@ -1,6 +1,6 @@
 """Reading what is to be explained: numbers, names of classes, targets; each refused with what to do instead."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ def index(target: object, classes: Sequence[str]) -> int:
 
 def labels(target: object, classes: Sequence[str]) -> tuple[int, ...]:
     """A 0 or 1 per label."""
-    chosen = [target] if isinstance(target, (int, str)) else list(target)  # type: ignore[call-overload]
+    chosen = list(target) if isinstance(target, Iterable) and not isinstance(target, str) else [target]
     held = {index(label, classes) for label in chosen}
     return tuple(int(place in held) for place in range(len(classes)))
 
@@ -126,14 +126,16 @@ def probabilities(p: object, what: str, *, total: bool = True) -> Tensor:
         wrong = found[(found < 0) | (found > 1)].reshape(-1)[0].item()
         raise ProbabilityError(f"{what} has to lie in [0, 1], got {wrong:g}. For raw scores pass them as logits.")
     if total and bool(((found.sum(-1) - 1).abs() > 1e-6).any()):
-        raise ProbabilityError(f"{what} has to sum to 1, got {found.sum(-1).reshape(-1)[0].item():g}. Divide by the sum.")
+        raise ProbabilityError(
+            f"{what} has to sum to 1, got {found.sum(-1).reshape(-1)[0].item():g}. Divide by the sum."
+        )
     return found
 
 
 def rows_target(target: object, rows: int, classes: Sequence[str], ignore_index: int) -> Tensor:
     """int64, an index per row; rows with `ignore_index` are let through."""
-    given = target.detach().cpu().tolist() if isinstance(target, Tensor) else target
-    if isinstance(given, (str, int)) or not hasattr(given, "__len__"):
+    given: object = target.detach().cpu().tolist() if isinstance(target, Tensor) else target
+    if isinstance(given, str) or not isinstance(given, Sequence):
         raise ShapeError(f"{rows} rows of logits need a target each: got {target!r}.")
     if len(given) != rows:
         raise ShapeError(f"{rows} rows of logits need a target each: got {len(given)}.")
@@ -143,7 +145,9 @@ def rows_target(target: object, rows: int, classes: Sequence[str], ignore_index:
 def one_of(what: str, value: object, known: Sequence[str]) -> str:
     """A word out of a list."""
     if value not in known:
-        raise OptionError(f"{what} has to be one of {', '.join(known)}, got {value!r}.{did_you_mean(str(value), known)}")
+        raise OptionError(
+            f"{what} has to be one of {', '.join(known)}, got {value!r}.{did_you_mean(str(value), known)}"
+        )
     return str(value)
 
 

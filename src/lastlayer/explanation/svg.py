@@ -3,7 +3,7 @@
 from html import escape
 
 from lastlayer import messages
-from lastlayer.explanation import layout
+from lastlayer.explanation import layout, texts
 from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix, Plot
 from lastlayer.explanation.printing import short
 from lastlayer.explanation.trace import Trace
@@ -31,12 +31,15 @@ def described(plot: Plot, trace: Trace, language: str) -> str:
             about = messages.text(f"plot.{plot.id}", language)
             if plot.point is None:
                 return about
-            x, y = map(short, plot.point)
-            return f"{about}; {messages.text('plot.point', language, x=f'{plot.x_symbol} = {x}', y=f'{plot.y_symbol} = {y}')}"
+            x, y = (
+                f"{name} = {short(at)}" for name, at in zip((plot.x_symbol, plot.y_symbol), plot.point, strict=True)
+            )
+            return f"{about}; {messages.text('plot.point', language, x=x, y=y)}"
         case Bars():
-            names = trace.axes[plot.axis]
             places = layout.shown(trace, plot.axis)
-            values = ", ".join(f"{names[place]} {short(plot.values[place])}" for place in places)
+            values = ", ".join(
+                f"{texts.name(trace, plot.axis, place, language)} {short(plot.values[place])}" for place in places
+            )
             return messages.text("plot.bars", language, values=values)
         case Matrix():
             return messages.text("plot.matrix", language, rows=len(plot.values), columns=len(plot.values[0]))
@@ -85,7 +88,8 @@ def _curve(plot: Curve, language: str) -> str:
 
 
 def _bars(plot: Bars, trace: Trace, language: str) -> str:
-    places, names = layout.shown(trace, plot.axis), trace.axes[plot.axis]
+    places = layout.shown(trace, plot.axis)
+    names = {place: texts.name(trace, plot.axis, place, language) for place in places}
     values = [plot.values[place] for place in places]
     full = plot.scale or max((abs(value) for value in values), default=1.0) or 1.0
     signed = any(value < 0 for value in values)
@@ -113,16 +117,18 @@ def _matrix(plot: Matrix, trace: Trace, language: str) -> str:
     largest = max((abs(plot.values[r][c]) for r in rows for c in columns), default=1.0) or 1.0
     body = []
     for down, row in enumerate(rows):
-        body.append(f'<text x="86" y="{42 + 26 * down}" text-anchor="end">{escape(trace.axes[plot.rows][row][:12])}</text>')
+        name = escape(texts.name(trace, plot.rows, row, language)[:12])
+        body.append(f'<text x="86" y="{42 + 26 * down}" text-anchor="end">{name}</text>')
         for across, column in enumerate(columns):
             value = plot.values[row][column]
             body.append(
                 f'<rect class="{"negative" if value < 0 else "positive"}" x="{92 + 64 * across}" y="{24 + 26 * down}" '
                 f'width="62" height="24" rx="2" opacity="{abs(value) / largest * 0.8:.3f}"/>'
-                f'<text class="label" x="{123 + 64 * across}" y="{41 + 26 * down}" text-anchor="middle">{short(value)}</text>'
+                f'<text class="label" x="{123 + 64 * across}" y="{41 + 26 * down}" text-anchor="middle">'
+                f"{short(value)}</text>"
             )
     for across, column in enumerate(columns):
-        name = escape(trace.axes[plot.columns][column][:9])
+        name = escape(texts.name(trace, plot.columns, column, language)[:9])
         body.append(f'<text x="{123 + 64 * across}" y="16" text-anchor="middle">{name}</text>')
     return _svg(100 + 64 * len(columns), 30 + 26 * len(rows), "".join(body), described(plot, trace, language), "matrix")
 

@@ -126,7 +126,7 @@ def _scalar(step: Step, trace: Trace, width: int) -> Iterator[list[Piece]]:
 def _table(step: Step, trace: Trace, language: str, width: int) -> Iterator[list[Piece]]:
     letter = step.symbol.index
     places = layout.shown(trace, letter)
-    names = trace.axes[letter]
+    names = {place: texts.name(trace, letter, place, language) for place in places}
     hidden = layout.hidden(trace, letter, places)
     rest = _rest(letter, len(hidden), language) if hidden else ""
     column = max(min(max(display_width(names[place]) for place in places), _LABEL), display_width(rest))
@@ -145,8 +145,8 @@ def _table(step: Step, trace: Trace, language: str, width: int) -> Iterator[list
         if drawn:
             line.append(Piece(f"  {bar(value, largest, _BAR, signed)}", "negative" if value < 0 else "bar"))
         inside = ""
-        if step.formula is not None and left > 8 and value == value:
-            inside = numbers(step.formula, trace.values, {letter: place}, layout.order(trace))
+        if left > 8 and layout.is_spelt_out(step, value):
+            inside = numbers(step.formula, trace.values, {letter: place}, layout.order(trace))  # type: ignore[arg-type]  # is_spelt_out
         fits = inside and display_width(inside) <= left - 4
         line.append(Piece(padded(f"  = {inside}" if fits else "", left if step.beside else 0), "formula"))
         line += [Piece(f"  {padded_left(number(float(one.value[place])), _NUMBER)}", "number") for one in step.beside]
@@ -157,15 +157,15 @@ def _table(step: Step, trace: Trace, language: str, width: int) -> Iterator[list
 
 
 def _matrix(step: Step, trace: Trace, language: str, width: int) -> Iterator[list[Piece]]:
-    down, across = step.symbol.index
+    down, across = tuple(step.symbol.index)
     rows = layout.shown(trace, down)
     room = (width - 4 - _LABEL // 2 - 2) // (_NUMBER + 1)
     columns = sorted(layout.shown(trace, across, max(3, min(layout.MOST_COLUMNS, room))))[:room]
-    label = min(max(display_width(trace.axes[down][row]) for row in rows), _LABEL // 2)
-    heads = (padded_left(cut(trace.axes[across][place], _NUMBER), _NUMBER + 1) for place in columns)
+    label = min(max(display_width(texts.name(trace, down, row, language)) for row in rows), _LABEL // 2)
+    heads = (padded_left(cut(texts.name(trace, across, place, language), _NUMBER), _NUMBER + 1) for place in columns)
     yield [Piece(f"    {' ' * label}{''.join(heads)}", "note")]
     for row in rows:
-        line = [Piece(f"    {padded(cut(trace.axes[down][row], label), label)}")]
+        line = [Piece(f"    {padded(cut(texts.name(trace, down, row, language), label), label)}")]
         for place in columns:
             true = layout.is_marked(step, row, place)
             shown = f"{'▸' if true else ''}{number(float(step.value[row, place]))}"

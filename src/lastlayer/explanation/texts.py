@@ -1,5 +1,6 @@
 """The words of a trace: which text of `messages` belongs to which of its parts."""
 
+import re
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from lastlayer.explanation.comparison import Pair
 
 _NAIVE_SHOWN = 2
+_UNNAMED = re.compile(r"\b(class|row) (\d+)")
 
 
 def heading(trace: Trace, language: str) -> str:
@@ -20,24 +22,35 @@ def heading(trace: Trace, language: str) -> str:
 
 def circumstances(trace: Trace, language: str) -> str:
     """The true answer and what was chosen, where anything was."""
-    parts = [messages.text("trace.target", language, target=true_answer(trace))] if true_answer(trace) else []
-    for name, value in trace.options.items():
+    answer = true_answer(trace, language)
+    parts = [messages.text("trace.target", language, target=answer)] if answer else []
+    for option, value in trace.options.items():
         shown = short(value) if isinstance(value, float | int) else value
-        parts.append(messages.text(f"trace.{name}", language, **{name: shown}))
+        parts.append(messages.text(f"trace.{option}", language, **{option: shown}))
     return ", ".join(parts)
 
 
-def true_answer(trace: Trace) -> str:
+def true_answer(trace: Trace, language: str) -> str:
     """The name of the true class, or of the labels that hold; "" where there is none or several rows have one."""
     target = trace.target
     if target is None or "i" in trace.axes:
         return ""
     if isinstance(target, int):
-        return trace.classes[target]
+        return _numbered(trace.classes[target], language)
     if set(target) <= {0, 1}:
-        return " + ".join(name for name, holds in zip(trace.classes, target, strict=True) if holds) or "∅"
-    shares = [f"{name} {short(share)}" for name, share in zip(trace.classes, target, strict=True) if share]
-    return " + ".join([*shares[:5], "…"] if len(shares) > 5 else shares)
+        held = [one for one, holds in zip(trace.classes, target, strict=True) if holds]
+        return _numbered(" + ".join(held), language) or "∅"
+    shares = [f"{one} {short(share)}" for one, share in zip(trace.classes, target, strict=True) if share]
+    return _numbered(" + ".join([*shares[:5], "…"] if len(shares) > 5 else shares), language)
+
+
+def name(trace: Trace, letter: str, place: int, language: str) -> str:
+    """The name of an entry of an axis; those that nobody gave a name are numbered in the language."""
+    return _numbered(trace.axes[letter][place], language)
+
+
+def _numbered(text: str, language: str) -> str:
+    return _UNNAMED.sub(lambda found: messages.text(f"name.{found[1]}", language, number=found[2]), text)
 
 
 def title(trace: Trace, step: Step, language: str) -> str:
@@ -51,7 +64,10 @@ def note(trace: Trace, step: Step, language: str) -> str:
     found = _id("note", trace, step)
     if found is None:
         return ""
-    facts = {name: short(fact) if isinstance(fact, float | int) else fact for name, fact in step.facts.items()}
+    facts = {
+        key: short(fact) if isinstance(fact, float | int) else _numbered(fact, language)
+        for key, fact in step.facts.items()
+    }
     return messages.text(found, language, **facts)
 
 
@@ -94,9 +110,8 @@ def numerics(step: Step, language: str) -> str:
     parts = [messages.text("numerics.dtype", language, dtype=found.dtype)]
     if found.shift is not None:
         parts.append(messages.text("numerics.shift", language, shift=short(found.shift)))
-    for one in found.naive:
-        if wrong := _wrong(step, one.value.reshape(-1).tolist()):
-            parts.append(messages.text("numerics.naive", language, dtype=one.dtype, values=wrong))
+    wrong = ((one.dtype, _wrong(step, one.value.reshape(-1).tolist())) for one in found.naive)
+    parts += [messages.text("numerics.naive", language, dtype=dtype, values=said) for dtype, said in wrong if said]
     return "; ".join(parts)
 
 

@@ -55,12 +55,13 @@ def sensitivity(z: Tensor, names: Sequence[str], place: int) -> list[Step]:
     """How each probability answers to each logit: ∂pⱼ/∂zₖ = pⱼ([j = k] − pₖ)."""
     asked = Asked()
     p = functional.softmax(z, 0)
-    jacobian = torch.autograd.functional.jacobian(lambda logits: functional.softmax(logits, 0), z)
+    jacobian: Tensor = torch.func.jacrev(lambda logits: functional.softmax(logits, 0))(z)
     by_hand = torch.diag(p) - torch.outer(p, p)
     own = jacobian.diagonal()
     return [
         Step("logits", Symbol("z", "j"), None, z, plot=bars(z)),
-        Step("probabilities", Symbol("p", "j"), None, p, plot=own_curve(z, place), facts={"note": "own", "own": names[place]}),
+        Step("probabilities", Symbol("p", "j"), None, p, plot=own_curve(z, place),
+             facts={"note": "own", "own": names[place]}),
         Step("own_slope", Symbol("g", "j"), Symbol("p", "j") * (1 - Symbol("p", "j")), own,
              (asked.check("positive", own.min().clamp(max=0)),), plot=bars(own)),
         Step("jacobian", Symbol("J", "ij"), None, jacobian,

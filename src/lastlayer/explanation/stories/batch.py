@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lastlayer.explanation.expressions import Expr, Number, Symbol, exp, largest, log, total
 from lastlayer.explanation.plots import Matrix
-from lastlayer.explanation.stories.parts import P, Y, Asked, naive, opening, wide
+from lastlayer.explanation.stories.parts import Asked, P, Y, naive, opening, wide
 from lastlayer.explanation.trace import Step
 
 
@@ -88,9 +88,8 @@ def _rows(u: Tensor, target: Tensor, used: Tensor, asked: Asked) -> list[Step]:
         weight = torch.ones(u.shape[1], dtype=torch.float64) if asked.weight is None else wide(asked.weight)
         v = torch.where(used, weight[safe], torch.zeros_like(q))
         formula = None if not bool(used.all()) or asked.weight is None else Symbol("w", "", at=Symbol(Y, "i"))
-        ignored = int((~used).sum())
-        steps.append(Step("row_weights", Symbol("v", "i"), formula, v,
-                          facts={"ignored": float(ignored), "rows": float(len(u)), "index": float(asked.ignore_index)}))  # fmt: skip
+        counts = {"ignored": float((~used).sum()), "rows": float(len(u)), "index": float(asked.ignore_index)}
+        steps.append(Step("row_weights", Symbol("v", "i"), formula, v, facts=counts))
     return steps
 
 
@@ -111,9 +110,7 @@ def _soft_rows(u: Tensor, target: Tensor, asked: Asked) -> list[Step]:
     return [*steps, Step("surprisal", Symbol("s", "i"), -total(term), s, facts={"note": "soft"})]
 
 
-def _reduced(
-    loss: Tensor, u: Tensor, target: Tensor, used: Tensor, asked: Asked, done: list[Step]
-) -> list[Step]:
+def _reduced(loss: Tensor, u: Tensor, target: Tensor, used: Tensor, asked: Asked, done: list[Step]) -> list[Step]:
     """The rows' losses put together."""
     names = {step.symbol.name for step in done}
     weighed, smooth = "v" in names, "m" in names
@@ -137,9 +134,8 @@ def _reduced(
             steps.append(Step("counted", Symbol("c", "i"), None, used.double()))
         each = (1 - asked.label_smoothing) * each + asked.label_smoothing * values["m"] * used
     if asked.reduction == "none":
-        steps.append(Step("loss", Symbol("L", "i"), row("i"), wide(loss),
-                          (asked.check("equals_cross_entropy", (wide(loss) - each).abs().max(), each.abs().max()),)))  # fmt: skip
-        return steps
+        same = asked.check("equals_cross_entropy", (wide(loss) - each).abs().max(), each.abs().max())
+        return [*steps, Step("loss", Symbol("L", "i"), row("i"), wide(loss), (same,))]
     whole: Expr = total(row("n"), "n")
     expected = each.sum()
     if asked.reduction == "mean":
@@ -173,4 +169,3 @@ def _gradient(gradient: Tensor, done: list[Step], marks: tuple[tuple[int, ...], 
 
 def _marked(step: Step, marks: tuple[tuple[int, ...], ...]) -> Step:
     return replace(step, highlights=marks) if step.symbol.index == "ij" else step
-

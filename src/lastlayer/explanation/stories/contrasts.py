@@ -7,7 +7,15 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.explanation.expressions import (
-    Binary, Call, Number, Over, Symbol, exp, largest, log, total,
+    Binary,
+    Call,
+    Number,
+    Over,
+    Symbol,
+    exp,
+    largest,
+    log,
+    total,
 )  # fmt: skip
 from lastlayer.explanation.stories.parts import Asked, bars, naive, surprisal_curve, wide
 from lastlayer.explanation.trace import Column, Invariant, Step
@@ -106,6 +114,7 @@ def three_ways_to_nll(z: Tensor, names: Sequence[str], target: int | None) -> li
     index = torch.tensor(target or 0)
     truth = functional.one_hot(index, len(z)).double()
     p, logs = functional.softmax(z, 0), functional.log_softmax(z, 0)
+    loss = functional.nll_loss(logs, index)
     return [
         Step("logits", _Z, None, z, plot=bars(z)),
         Step("probabilities", _P, exp(_Z) / total(exp(_ZK)), p, (_sums_to_one(p),), plot=bars(p, scale=1.0),
@@ -115,8 +124,8 @@ def three_ways_to_nll(z: Tensor, names: Sequence[str], target: int | None) -> li
         Step("all_outputs", Symbol("b"), -total(_YK * log(_PK) + (1 - _YK) * log(1 - _PK)),
              functional.binary_cross_entropy(p, truth, reduction="sum")),
         Step("no_log", Symbol("c"), -total(_YK * _PK), functional.nll_loss(p, index)),
-        Step("loss", Symbol("L"), -total(_YK * log(_PK)), functional.nll_loss(logs, index),
-             (_CHECKS.check("equals_cross_entropy", functional.nll_loss(logs, index) - functional.cross_entropy(z, index)),),
+        Step("loss", Symbol("L"), -total(_YK * log(_PK)), loss,
+             (_CHECKS.check("equals_cross_entropy", loss - functional.cross_entropy(z, index)),),
              facts={"note": "contrast"}),
     ]  # fmt: skip
 

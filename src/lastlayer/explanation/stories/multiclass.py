@@ -8,7 +8,16 @@ from torch import Tensor
 from lastlayer.explanation.expressions import Expr, Number, Over, Symbol, exp, largest, log, total
 from lastlayer.explanation.plots import Plot
 from lastlayer.explanation.stories.parts import (
-    P, Y, Asked, bars, curve, moved, naive, opening, surprisal_curve, wide,
+    Asked,
+    P,
+    Y,
+    bars,
+    curve,
+    moved,
+    naive,
+    opening,
+    surprisal_curve,
+    wide,
 )  # fmt: skip
 from lastlayer.explanation.trace import Column, Step
 

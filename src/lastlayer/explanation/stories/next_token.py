@@ -44,7 +44,8 @@ def next_token(z: Tensor, shown: Tensor, target: int | None, asked: Asked) -> li
     return [
         *steps,
         Step("truth", Symbol("y", "j"), None, truth),
-        Step("pick", Symbol("q"), total(Symbol("y", "k") * Symbol("p", "k")), seen[place], facts={"note": "rank", "rank": rank}),
+        Step("pick", Symbol("q"), total(Symbol("y", "k") * Symbol("p", "k")), seen[place],
+             facts={"note": "rank", "rank": rank}),
         Step("loss", Symbol("L"), Symbol("A") - total(Symbol("y", "k") * Symbol(name, "k")), loss,
              (asked.check("equals_cross_entropy", loss - (lse - wide(u[target])), lse.abs()),),
              plot=surprisal_curve(seen[place] if seen[place] > 0 else None)),

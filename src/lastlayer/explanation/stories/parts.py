@@ -68,9 +68,12 @@ class _Torch:
     sigmoid = staticmethod(torch.sigmoid)
     logsumexp = staticmethod(torch.logsumexp)
     cross_entropy = staticmethod(torch.nn.functional.cross_entropy)
-    linear_cross_entropy = staticmethod(
-        lambda x, w, y, *, linear_bias=None: torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, w, linear_bias), y)
-    )  # fmt: skip
+
+    @staticmethod
+    def linear_cross_entropy(x: Tensor, weight: Tensor, target: Tensor, *, linear_bias: Tensor) -> Tensor:
+        """The layer and the loss one after the other, as PyTorch before 2.13 has them."""
+        return torch.nn.functional.cross_entropy(torch.nn.functional.linear(x, weight, linear_bias), target)
+
     binary_cross_entropy_with_logits = staticmethod(torch.nn.functional.binary_cross_entropy_with_logits)
 
 
@@ -156,4 +159,6 @@ def moved(steps: list[Step], z: Tensor, gradient: Tensor, loss_of: Callable[[Ten
     before = next(step for step in steps if step.id == "loss").value
     after = wide(loss_of(new))
     steps.append(Step("moved", Symbol("z′", letters), down, wide(new)))
-    steps.append(Step("new_loss", Symbol("L′"), None, after, facts={"before": float(before), "gain": float(before - after)}))
+    steps.append(
+        Step("new_loss", Symbol("L′"), None, after, facts={"before": float(before), "gain": float(before - after)})
+    )

@@ -5,7 +5,16 @@ from torch import Tensor
 
 from lastlayer.explanation.expressions import Expr, Number, Symbol, exp, log, total
 from lastlayer.explanation.stories.parts import (
-    P, Y, Asked, bars, curve, moved, naive, opening, surprisal_curve, wide,
+    Asked,
+    P,
+    Y,
+    bars,
+    curve,
+    moved,
+    naive,
+    opening,
+    surprisal_curve,
+    wide,
 )  # fmt: skip
 from lastlayer.explanation.trace import Step
 
@@ -64,9 +73,7 @@ def _decision(u: Tensor, letters: str, threshold: float) -> Step:
     """1 where the probability is above the threshold, judged on the logit, where it is the same and exact."""
     cut = float(torch.logit(torch.tensor(threshold, dtype=torch.float64)))
     value = (u.double() > cut).double()
-    return Step(
-        "decision", Symbol("ŷ", letters), None, value, facts={"threshold": threshold, "cut": cut}
-    )
+    return Step("decision", Symbol("ŷ", letters), None, value, facts={"threshold": threshold, "cut": cut})
 
 
 def _truth(truth: Tensor, letters: str, asked: Asked) -> list[Step]:
@@ -111,7 +118,9 @@ def _loss(z: Tensor, u: Tensor, name: str, truth: Tensor, last: Step, letters: s
         plot = surprisal_curve(q) if not letters and q > 0 else None
         steps.append(Step("pick", Symbol("q", letters), pick, q))
         steps.append(
-            Step("surprisal", per_entry, -log(Symbol("q", letters)), s, plot=plot, numerics=asked.stable(None, *careless))
+            Step(
+                "surprisal", per_entry, -log(Symbol("q", letters)), s, plot=plot, numerics=asked.stable(None, *careless)
+            )
         )
     else:
         form = -(answer * log(probability) + (1 - answer) * log(1 - probability))
