@@ -26,8 +26,8 @@ def decide(p: Float[Tensor, "*shape"], threshold: float) -> Bool[Tensor, "*shape
     >>> decide(torch.tensor([0.2, 0.462, 0.9]), threshold=0.4)
     tensor([False,  True,  True])
     """
-    if not isinstance(p, Tensor) or not p.is_floating_point():
-        raise DtypeError(f"p has to be a floating tensor of probabilities, got {type(p).__name__}.")
+    if not p.is_floating_point():
+        raise DtypeError(f"p has to be a floating tensor of probabilities, got {p.dtype}.")
     if not 0 < threshold < 1:
         raise OptionError(f"threshold has to lie between 0 and 1, got {threshold}.")
     if bool((p < 0).any() | (p > 1).any()):

@@ -52,7 +52,7 @@ class Advice:
         return {
             "kind": self.kind, "outputs": self.outputs, "head": self.head, "activation": self.activation,
             "loss": self.loss, **{part: self.say(part) for part in ("target", "decision", "why")},
-            "seen": [messages.text(id, "en") for id in self.seen],
+            "seen": [messages.text(one, "en") for one in self.seen],
         }  # fmt: skip
 
     def say(self, part: str, language: str = "en") -> str:
@@ -68,7 +68,7 @@ class Advice:
             ("activation", messages.text(f"advice.activation.{self.activation}", language)),
             ("loss", self.loss),
             *((part, self.say(part, language)) for part in ("target", "decision", "why")),
-            *(("seen", messages.text(id, language)) for id in self.seen),
+            *(("seen", messages.text(one, language)) for one in self.seen),
         ]
         return "\n".join(f"{messages.text(f'advice.{name}', language)}: {value}" for name, value in rows)
 
@@ -94,7 +94,7 @@ def advise(
     Raises:
         OptionError: neither targets nor answers, both, or an answer that is none.
         ShapeError: targets of more than two axes.
-        DtypeError: `target` is no tensor of numbers.
+        DtypeError: `target` holds complex numbers.
 
     >>> advise(answer="class", several=False, classes=5).loss
     'lastlayer.cross_entropy'
@@ -120,8 +120,8 @@ def advise(
 
 
 def _from_targets(target: Tensor) -> Advice:
-    if not isinstance(target, Tensor) or target.is_complex():
-        raise DtypeError(f"target has to be a tensor of numbers, got {type(target).__name__}. Use torch.tensor(…).")
+    if target.is_complex():
+        raise DtypeError(f"targets have to be real numbers, got {target.dtype}.")
     if target.dim() not in (1, 2) or target.numel() == 0:
         raise ShapeError(f"targets need the shape (rows,) or (rows, classes), got {tuple(target.shape)}.")
     y = target.double()

@@ -68,6 +68,8 @@ def note(trace: Trace, step: Step, language: str) -> str:
         key: short(fact) if isinstance(fact, float | int) else _numbered(fact, language)
         for key, fact in step.facts.items()
     }
+    if messages.placeholders(found) - set(facts):
+        return ""  # a step that somebody else made need not know what our note mentions
     return messages.text(found, language, **facts)
 
 
