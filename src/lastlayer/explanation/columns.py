@@ -22,7 +22,7 @@ def number(value: float) -> str:
     """
     if value != value:
         return "–"
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
+    if value == 0 or 1e-4 <= abs(value) < 99_999.5:
         return f"{value + 0.0:.4f}".replace("-", "−")
     return short(value)
 

@@ -3,6 +3,7 @@
 `page` is a whole document; `fragment` is what a notebook or another page embeds, with its own scoped style.
 """
 
+from collections.abc import Sequence
 from html import escape
 
 from lastlayer import messages
@@ -32,18 +33,18 @@ def page(trace: Trace, language: str = "en") -> str:
     )
 
 
-def fragment(trace: Trace, language: str = "en", level: int = 3) -> str:
-    """Return the trace for embedding, under headings of `level` and the one below."""
-    return f"<style>{sheet('trace.css')}</style>{_body(trace, language, level)}"
+def fragment(trace: Trace, language: str = "en", level: int = 3, only: Sequence[str] = ()) -> str:
+    """Return the trace for embedding, under headings of `level` and the one below; `only` some steps of it."""
+    return f"<style>{sheet('trace.css')}</style>{_body(trace, language, level, only)}"
 
 
-def _body(trace: Trace, language: str, level: int) -> str:
+def _body(trace: Trace, language: str, level: int, only: Sequence[str] = ()) -> str:
     about = texts.circumstances(trace, language)
     top = f"<h{level}>{escape(texts.heading(trace, language))}</h{level}>"
     top += f'<p class="note">{escape(about)}</p>' if about else ""
     if trace.plot is not None:
         top += f'<div class="scroll">{picture(trace.plot, trace, language)}</div>'
-    steps = "".join(_step(step, trace, language, level + 1) for step in trace.steps)
+    steps = "".join(_step(step, trace, language, level + 1) for step in trace if not only or step.id in only)
     return f'<div class="lastlayer-trace" lang="{language}">{top}<ol>{steps}</ol></div>'
 
 

@@ -67,10 +67,11 @@ def _softmax(u: Tensor, name: str, asked: Asked) -> list[Step]:
 def _rows(u: Tensor, target: Tensor, used: Tensor, asked: Asked) -> list[Step]:
     """−log p at the target of each row, and what the row weighs."""
     p, logs = asked.library.softmax(u, 1), wide(asked.library.log_softmax(u, 1))
-    safe = torch.where(used, target, torch.zeros_like(target))
+    named = (target >= 0) & (target < u.shape[1])  # an ignored row may still name a class
+    safe = torch.where(named, target, torch.zeros_like(target))
     gone = torch.full((len(u),), torch.nan, dtype=torch.float64)
-    q = torch.where(used, wide(p).gather(1, safe.unsqueeze(1)).squeeze(1), gone)
-    s = torch.where(used, -logs.gather(1, safe.unsqueeze(1)).squeeze(1), gone)
+    q = torch.where(named, wide(p).gather(1, safe.unsqueeze(1)).squeeze(1), gone)
+    s = torch.where(named, -logs.gather(1, safe.unsqueeze(1)).squeeze(1), gone)
     steps = [
         Step("pick", Symbol("q", "i"), Symbol(P, "i", at=Symbol(Y, "i")), q),
         Step("surprisal", Symbol("s", "i"), -log(Symbol("q", "i")), s, numerics=asked.stable(None)),
