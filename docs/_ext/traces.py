@@ -73,11 +73,16 @@ def _number(name: str, raw: str, text: str, line: int, inliner: Any, *_: Any) ->
     return [nodes.inline(raw, written(text, _names(inliner.document)), classes=["number"])], []
 
 
+# The names of each page while it is read; not on the page itself, which Sphinx writes to disk.
+_PAGES: dict[str, dict[str, Any]] = {}
+
+
 def _names(document: Any) -> dict[str, Any]:
-    if not hasattr(document, "guide_names"):
-        document.guide_names = {}
-    names: dict[str, Any] = document.guide_names
-    return names
+    return _PAGES.setdefault(document.settings.env.docname, {})
+
+
+def _forget(_app: Sphinx, page: str, _source: list[str]) -> None:
+    _PAGES.pop(page, None)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -85,4 +90,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("run", Run)
     app.add_directive("trace", Draw)
     app.add_role("n", _number)
+    app.connect("source-read", _forget)
     return {"parallel_read_safe": True}

@@ -11,6 +11,7 @@ from lastlayer.explanation._doors import (
     ratio,
 )
 from lastlayer.explanation._explain import explain
+from lastlayer.explanation._live import explain_loss, explain_model
 from lastlayer.explanation.advice import Advice, advise
 from lastlayer.explanation.comparison import Comparison, Pair
 from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix
@@ -20,6 +21,8 @@ __all__ = [
     "explain",
     "explain_distributions",
     "explain_features",
+    "explain_loss",
+    "explain_model",
     "explain_image",
     "explain_log_odds",
     "explain_next_token",

@@ -163,6 +163,8 @@ def _batch(z: Tensor, target: Target | None, names: tuple[str, ...], asked: Aske
 def _sigmoids(
     z: Tensor, target: Target | None, names: tuple[str, ...], kind: str, threshold: float, asked: Asked
 ) -> Trace:
+    if asked.reduction == "none":
+        raise OptionError('reduction "none" is told of classes; with sigmoids the losses stand in the step before it.')
     rows = len(z) if z.dim() == (1 if kind == "binary" else 2) else None
     letters = ("i" if rows is not None else "") + ("" if kind == "binary" else "j")
     axes = {"j": names} | ({} if rows is None else {"i": tuple(f"row {row}" for row in range(rows))})

@@ -40,11 +40,14 @@ def fragment(trace: Trace, language: str = "en", level: int = 3, only: Sequence[
 
 def _body(trace: Trace, language: str, level: int, only: Sequence[str] = ()) -> str:
     about = texts.circumstances(trace, language)
+    if only:  # a part of a trace stands in somebody's text, which says what it is
+        chosen = "".join(_step(step, trace, language, level + 1) for step in trace if step.id in only)
+        return f'<div class="lastlayer-trace" lang="{language}"><ol>{chosen}</ol></div>'
     top = f"<h{level}>{escape(texts.heading(trace, language))}</h{level}>"
     top += f'<p class="note">{escape(about)}</p>' if about else ""
     if trace.plot is not None:
         top += f'<div class="scroll">{picture(trace.plot, trace, language)}</div>'
-    steps = "".join(_step(step, trace, language, level + 1) for step in trace if not only or step.id in only)
+    steps = "".join(_step(step, trace, language, level + 1) for step in trace)
     return f'<div class="lastlayer-trace" lang="{language}">{top}<ol>{steps}</ol></div>'
 
 
@@ -61,7 +64,7 @@ def _step(step: Step, trace: Trace, language: str, level: int) -> str:
     title = texts.title(trace, step, language)
     note = texts.note(trace, step, language)
     parts = [
-        f'<li id="step-{escape(step.id)}"><h{level}>{escape(title)}</h{level}>',
+        f'<li id="step-{escape(step.id)}" style="counter-set: step {[one.id for one in trace].index(step.id) + 1}"><h{level}>{escape(title)}</h{level}>',
         f'<div class="scroll formula" tabindex="0" role="group" aria-label="{escape(spoken)}">'
         f"{_math(f'<mrow>{equation}</mrow>', spoken)}</div>",
         f'<p class="note">{escape(note)}</p>' if note else "",

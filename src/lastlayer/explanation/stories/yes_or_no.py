@@ -90,7 +90,7 @@ def _loss_of(z: Tensor, truth: Tensor, asked: Asked) -> Tensor:
     u = opening(z, asked, "")[1]
     share = asked.label_smoothing
     mixed = truth * (1 - share) + share / 2 if share else truth
-    loss: Tensor = asked.library.binary_cross_entropy_with_logits(u, mixed)
+    loss: Tensor = asked.library.binary_cross_entropy_with_logits(u, mixed, reduction=asked.reduction)
     return loss
 
 
@@ -102,12 +102,13 @@ def _loss(z: Tensor, u: Tensor, name: str, truth: Tensor, last: Step, letters: s
     (gradient,) = torch.autograd.grad(loss, leaf)
     p = asked.library.sigmoid(u)
     s = wide(asked.library.binary_cross_entropy_with_logits(u, mixed.to(u.dtype), reduction="none"))
-    whole, slope = log(1 + exp(logit)) - answer * logit, _slope(probability - answer, z.numel(), asked)
+    whole: Expr = log(1 + exp(logit)) - answer * logit
+    slope = _slope(probability - answer, z.numel(), asked)
     if letters:
         terms: Expr = Symbol("s", letters.replace("i", "n").replace("j", "k"))
         for letter in reversed(letters):
             terms = total(terms, {"i": "n", "j": "k"}[letter])
-        whole = terms / Number(z.numel())
+        whole = terms if asked.reduction == "sum" else terms / Number(z.numel())
     per_entry = Symbol("s", letters)
     careless = naive(-log(Symbol("q", letters)), lambda x: _log_naive(x, mixed), u, SINGLE, HALF)
     steps: list[Step] = []
@@ -125,14 +126,17 @@ def _loss(z: Tensor, u: Tensor, name: str, truth: Tensor, last: Step, letters: s
     else:
         form = -(answer * log(probability) + (1 - answer) * log(1 - probability))
         steps.append(Step("surprisal", per_entry, form, s, numerics=asked.stable(None), facts={"note": "soft"}))
-    same = asked.check("equals_binary_cross_entropy", wide(loss) - s.mean(), s.abs().max())
-    steps.append(Step("loss", Symbol("L"), whole, wide(loss), (same,)))
+    same = asked.check(
+        "equals_binary_cross_entropy", wide(loss) - (s.sum() if asked.reduction == "sum" else s.mean()), s.abs().sum()
+    )
+    facts: dict[str, float | str] = {"note": "entries_sum" if asked.reduction == "sum" else ""}
+    steps.append(Step("loss", Symbol("L"), whole, wide(loss), (same,), facts=facts))
     steps.append(_gradient(gradient, wide(p), mixed, slope, letters, asked))
     return steps
 
 
 def _slope(difference: Expr, count: int, asked: Asked) -> Expr:
-    slope = difference if count == 1 else difference / Number(count)
+    slope = difference if count == 1 or asked.reduction == "sum" else difference / Number(count)
     return slope if asked.temperature == 1.0 else slope / Number(asked.temperature)
 
 
@@ -140,7 +144,8 @@ def _gradient(gradient: Tensor, p: Tensor, mixed: Tensor, slope: Expr, letters: 
     picture = bars(gradient) if letters == "j" else None
     if asked.before is not None:
         return Step("gradient", Symbol("g", letters), None, wide(gradient), plot=picture, facts={"note": "before"})
-    expected = (p - mixed) / p.numel() / asked.temperature
+    share = 1 if asked.reduction == "sum" else p.numel()
+    expected = (p - mixed) / share / asked.temperature
     off = (wide(gradient) - expected).abs().max()
     check = asked.check("is_probability_minus_truth", off, 1 / asked.temperature)
     return Step("gradient", Symbol("g", letters), slope, wide(gradient), (check,), plot=picture)
