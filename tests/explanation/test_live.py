@@ -38,7 +38,7 @@ def test_a_live_cross_entropy(layer, functional, options):
     loss = functional.cross_entropy(layer(X), Y, **options)
     trace = explain_loss(loss, classes=["a", "b", "c", "d"])
     torch.testing.assert_close(trace["loss"].value.float(), loss.detach(), rtol=1e-5, atol=1e-5)
-    assert holds(trace) or (functional is F and options.get("label_smoothing")), str(trace)[-500:]
+    assert holds(trace)
     assert trace.options["read"] == f"{options.get('reduction', 'mean')} cross_entropy"
     assert (trace.options["rows"], trace.options["ignored"]) == (32, 3)
     assert ("weighted" in trace.options) is ("weight" in options)
@@ -97,7 +97,7 @@ def test_a_live_binary_cross_entropy(functional, reduction):
     ids=["no graph", "no loss", "squared error", "no log", "weighted binary"],
 )
 def test_what_cannot_be_told_is_named(loss):
-    with pytest.raises(LastLayerError, match="expected cross-entropy|with weights"):
+    with pytest.raises(LastLayerError, match=r"expected cross-entropy|with weights"):
         explain_loss(loss())
 
 

@@ -60,7 +60,10 @@ def explain_loss(loss: Tensor, *, classes: Sequence[str] | None = None) -> Trace
     between = [op.name for op in term.path if op.name in _ACTIVATIONS]
     options = {**trace.options, **({"found": ", ".join(reversed(between))} if between else {})}
     alone = len(wiring.terms) == 1 and not set(term.above) & {"Mul", "Add", "Div", "Pow"}
-    return replace(trace, steps=_checked(trace, loss) if alone else trace.steps, options=options)
+    checked = replace(trace, steps=_checked(trace, loss), options=options)
+    # what is scaled or added on the way may be part of the loss (smoothing) or not: then only agreement means something
+    agrees = alone or all(check.holds for check in checked["loss"].invariants)
+    return checked if agrees else replace(trace, options=options)
 
 
 def _cross_entropy(term: Term, loss: Tensor, classes: Sequence[str] | None) -> Trace:

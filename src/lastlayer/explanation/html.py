@@ -62,9 +62,10 @@ def _step(step: Step, trace: Trace, language: str, level: int) -> str:
         equation += f"<mo>=</mo>{symbols(step.formula, MATHML)}"
         spoken += f" = {symbols(step.formula)}"
     title = texts.title(trace, step, language)
+    place = [one.id for one in trace].index(step.id) + 1
     note = texts.note(trace, step, language)
     parts = [
-        f'<li id="step-{escape(step.id)}" style="counter-set: step {[one.id for one in trace].index(step.id) + 1}"><h{level}>{escape(title)}</h{level}>',
+        f'<li id="step-{escape(step.id)}" style="counter-set: step {place}"><h{level}>{escape(title)}</h{level}>',
         f'<div class="scroll formula" tabindex="0" role="group" aria-label="{escape(spoken)}">'
         f"{_math(f'<mrow>{equation}</mrow>', spoken)}</div>",
         f'<p class="note">{escape(note)}</p>' if note else "",
