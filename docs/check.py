@@ -109,7 +109,8 @@ def _browser(pages: list[Path]) -> list[str]:
         korean = "-ko" in page.stem or page.parent.name == "ko"
         if "<math" not in tree and page.parent == OUT:
             wrong.append(f"{page.name}: no formula reached the browser")
-        if korean is not any("가" <= letter <= "힣" for letter in tree):
+        hangul = any("가" <= letter <= "힣" for letter in tree)
+        if korean > hangul or (hangul > korean and page.parent == OUT):  # an English guide may link to the Korean one
             wrong.append(f"{page.name}: the other language")
         for look, flags in LOOKS.items() if page.parent == OUT else [("light", LOOKS["light"])]:
             name = page.stem if page.parent == OUT else f"guide-{page.parent.name}-{page.stem}"

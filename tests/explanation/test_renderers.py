@@ -214,3 +214,13 @@ def test_comparing_different_numbers_of_classes():
 def test_a_trace_that_cannot_be_read(text, message):
     with pytest.raises(LastLayerError, match=message):
         Trace.from_json(text)
+
+
+def test_a_nan_is_shown_and_an_ignored_row_is_a_dash():
+    stable = contrast("naive-stable", [110.0, 0.0])
+    assert re.search(r"class 0\s+NaN", stable.text())
+    assert "<td>NaN</td>" in stable.html()
+    ignored = explain([[1.0, 2.0], [3.0, 4.0]], [0, -100])
+    assert re.search(r"row 1\s+–", ignored.text())
+    assert "NaN" not in ignored.text()
+    assert "NaN" in explain([[1.0, 2.0], [3.0, 4.0]], [-100, -100]).text()

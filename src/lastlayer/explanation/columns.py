@@ -15,13 +15,11 @@ class Piece(NamedTuple):
 
 
 def number(value: float) -> str:
-    """A number with four decimals, so that decimal points stand under each other; NaN is a dash: there is none.
+    """A number with four decimals, so that decimal points stand under each other.
 
     >>> number(-0.5), number(1e-9), number(float("nan"))
-    ('−0.5000', '1.000e−09', '–')
+    ('−0.5000', '1.000e−09', 'NaN')
     """
-    if value != value:
-        return "–"
     if value == 0 or 1e-4 <= abs(value) < 99_999.5:
         return f"{value + 0.0:.4f}".replace("-", "−")
     return short(value)

@@ -74,7 +74,7 @@ def _numbers(step: Step, trace: Trace, left: str, language: str) -> list[str]:
             for place in layout.shown(trace, letter)[:_MOST_LINES]:
                 name = symbols_at(step, texts.name(trace, letter, place, language))
                 value = float(step.value[place])
-                shown = LATEX.number(value) if value == value else r"\text{--}"
+                shown = LATEX.number(value) if value == value or letter != "i" else r"\text{--}"
                 if not layout.is_spelt_out(step, value):
                     rows.append(f"{name} &= {shown}")
                 else:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from lastlayer.explanation.columns import number
 from lastlayer.explanation.expressions import Symbol
 from lastlayer.explanation.printing import Order, short
@@ -15,7 +17,9 @@ COUNTED = {"truth", "decision", "counted", "hardmax"}  # steps whose values are 
 
 
 def entry(step: Step, value: float) -> str:
-    """A value as it stands in a table, or alone."""
+    """A value as it stands in a table, or alone; a row that is ignored has none."""
+    if value != value and step.symbol.index == "i":
+        return "–"
     whole = value == value and abs(value) < float("inf") and value == int(value)
     return short(value) if whole and (step.id in COUNTED or not step.value.dim()) else number(value)
 
@@ -32,7 +36,7 @@ def shown(trace: Trace, letter: str, most: int = MOST_ROWS) -> list[int]:
         return list(range(count))
     if letter != "j":
         return list(range(most - 2))
-    by_size = sorted(range(count), key=lambda place: -_size(trace, place))
+    by_size = _sizes(trace).argsort(descending=True, stable=True)[:most].tolist()
     true = sorted({place[-1] for step in trace for place in step.highlights})
     chosen = by_size[: most - 2]
     return chosen + [place for place in true if place not in chosen][:2]
@@ -45,8 +49,8 @@ def order(trace: Trace) -> Order:
     if "j" not in trace.axes or "logits" not in trace:
         return {}
     true = {place[-1] for step in trace for place in step.highlights if step.symbol.index == "j"}
-    places = shown(trace, "j")
-    return {"k": sorted(places, key=lambda place: (place not in true, -_size(trace, place)))}
+    places, sizes = shown(trace, "j"), _sizes(trace)
+    return {"k": sorted(places, key=lambda place: (place not in true, -float(sizes[place])))}
 
 
 def is_marked(step: Step, *place: int) -> bool:
@@ -60,7 +64,7 @@ def hidden(trace: Trace, letter: str, places: Sequence[int]) -> list[int]:
     return [place for place in range(len(trace.axes[letter])) if place not in kept]
 
 
-def _size(trace: Trace, place: int) -> float:
-    """The logit of a class; its largest one over the rows of a batch."""
-    value = trace.steps[0].value if "logits" not in trace else trace["logits"].value
-    return float(value.reshape(-1, value.shape[-1])[:, place].max()) if value.dim() else 0.0
+def _sizes(trace: Trace) -> Tensor:
+    """The logit of each class; its largest one over the rows of a batch."""
+    value = trace["logits"].value if "logits" in trace else trace.steps[0].value
+    return value.reshape(-1, value.shape[-1]).amax(0)

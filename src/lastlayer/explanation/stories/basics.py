@@ -7,9 +7,8 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.explanation.expressions import Binary, Call, Number, Symbol, log
-from lastlayer.explanation.plots import Matrix
 from lastlayer.explanation.stories.multiclass import own_curve
-from lastlayer.explanation.stories.parts import Asked, bars, curve, pipeline
+from lastlayer.explanation.stories.parts import Asked, bars, curve, heat, pipeline
 from lastlayer.explanation.trace import Step
 
 
@@ -67,5 +66,5 @@ def sensitivity(z: Tensor, names: Sequence[str], place: int) -> list[Step]:
         Step("jacobian", Symbol("J", "ij"), None, jacobian,
              (asked.check("rows_sum_to_zero", jacobian.sum(1).abs().max()),
               asked.check("is_p_times_difference", (jacobian - by_hand).abs().max())),
-             plot=Matrix("i", "j", tuple(map(tuple, jacobian.tolist())))),
+             plot=heat(jacobian, "i", "j")),
     ]  # fmt: skip

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.explanation.expressions import Expr, Number, Symbol, exp, largest, log, total
-from lastlayer.explanation.plots import Matrix
-from lastlayer.explanation.stories.parts import Asked, P, Y, naive, opening, wide
+from lastlayer.explanation.stories.parts import Asked, P, Y, heat, naive, opening, wide
 from lastlayer.explanation.trace import Step
 
 
@@ -59,7 +58,7 @@ def _softmax(u: Tensor, name: str, asked: Asked) -> list[Step]:
         Step(
             "probabilities", Symbol(P, "ij"), Symbol("e", "ij") / Symbol("S", "i"), wide(p),
             (asked.check("rows_sum_to_one", off, u.shape[1] ** 0.5),),
-            plot=Matrix("i", "j", tuple(map(tuple, wide(p).tolist()))),
+            plot=heat(p, "i", "j"),
         ),
     ]  # fmt: skip
 
@@ -165,7 +164,7 @@ def _gradient(gradient: Tensor, done: list[Step], marks: tuple[tuple[int, ...], 
     if asked.before is not None:
         checks = []
     return Step("gradient", Symbol("g", "ij"), formula, wide(gradient), tuple(checks), highlights=marks,
-                plot=Matrix("i", "j", tuple(map(tuple, wide(gradient).tolist()))), facts={"note": "batch"})  # fmt: skip
+                plot=heat(gradient, "i", "j"), facts={"note": "batch"})  # fmt: skip
 
 
 def _marked(step: Step, marks: tuple[tuple[int, ...], ...]) -> Step:

@@ -8,7 +8,7 @@ from torch import Tensor
 from lastlayer.explanation.expressions import Number, Symbol, total
 from lastlayer.explanation.plots import Matrix
 from lastlayer.explanation.stories.multiclass import multiclass
-from lastlayer.explanation.stories.parts import Asked, wide
+from lastlayer.explanation.stories.parts import Asked, heat, wide
 from lastlayer.explanation.trace import Step
 
 
@@ -67,5 +67,5 @@ def _step(
     ]
 
 
-def _heat(value: Tensor) -> Matrix:
-    return Matrix("j", "m", tuple(map(tuple, wide(value).tolist())))
+def _heat(value: Tensor) -> Matrix | None:
+    return heat(value, "j", "m")

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.explanation.expressions import Call, Expr, Number, Symbol, exp, total
-from lastlayer.explanation.plots import Arrows, Bars, Curve
+from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix
 from lastlayer.explanation.trace import Invariant, Naive, Numerics, Step
 
 Z, U, P, Y = "z", "u", "p", "y"
+_MOST_SHADES = 10_000
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,13 @@ def naive(formula: Expr, compute: Callable[[Tensor], Tensor], z: Tensor, *dtypes
 def bars(value: Tensor, axis: str = "j", scale: float | None = None) -> Bars:
     """A bar per entry."""
     return Bars(axis, tuple(value.detach().double().tolist()), scale)
+
+
+def heat(value: Tensor, rows: str, columns: str) -> Matrix | None:
+    """A table of shades; none of a table too large to look at."""
+    if value.numel() > _MOST_SHADES:
+        return None
+    return Matrix(rows, columns, tuple(map(tuple, wide(value).tolist())))
 
 
 def curve(
