@@ -59,12 +59,15 @@ TOLD = {
     "one row with weights": explain(Z, "dog", classes=ANIMALS, weight=[1, 2, 3]),
     "features": explain_features([1.0, -2.0], [[1.0, 0.5], [0.0, 1.0], [1.0, 1.0]], 1, learning_rate=0.1),
     "distributions": explain_distributions([0.7, 0.2, 0.1], [0.6, 0.3, 0.1]),
+    "many probabilities": explain_distributions(random(20).softmax(0), random(20).mul(2).softmax(0)),
     "distributions with zeros": explain_distributions([0.0, 1.0], [1.0, 0.0]),
     "next token": explain_next_token(random(1000), 5, temperature=0.7),
     "next token, all shown": explain_next_token([1.0, 2.0, 3.0], "b", tokens=["a", "b", "c"]),
     "log-odds": explain_log_odds(0.9),
     "log-odds of 0": explain_log_odds(0.0),
     "image": explain_image(1080, 1920, row=3, column=4),
+    "many sensitivities": explain_sensitivity(random(20), 3),
+    "wide batch": explain(random(15, 30), [place % 30 for place in range(15)]),
     "sensitivity": explain_sensitivity(Z, "cat", classes=ANIMALS),
 } | {name: contrast(name, Z, "dog", classes=ANIMALS) for name in CONTRASTS}
 TOLD["ratio of positive numbers"] = contrast("ratio-exp", [0.2, 0.3])

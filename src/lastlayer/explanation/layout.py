@@ -37,6 +37,10 @@ def shown(trace: Trace, letter: str, most: int = MOST_ROWS) -> list[int]:
     if letter != "j":
         return list(range(most - 2))
     by_size = _sizes(trace).argsort(descending=True, stable=True)[:most].tolist()
+    if "i" in trace.axes:  # of a batch: the true classes of the rows that are shown, then the largest
+        pairs = (place for step in trace for place in step.highlights if len(place) == 2)
+        own = (column for row, column in pairs if row < MOST_ROWS - 2)
+        return list(dict.fromkeys([*own, *by_size]))[:most]
     true = sorted({place[-1] for step in trace for place in step.highlights})
     chosen = by_size[: most - 2]
     return chosen + [place for place in true if place not in chosen][:2]
@@ -46,7 +50,7 @@ def order(trace: Trace) -> Order:
     """A sum over classes is spelt out from those that matter: the true one, then the largest logits."""
     if "v" in trace.values:  # rows that weigh nothing are left out of a sum that is spelt out
         return {"n": trace.values["v"].nonzero().reshape(-1).tolist()}
-    if "j" not in trace.axes or "logits" not in trace:
+    if "j" not in trace.axes or "logits" not in trace or not trace["logits"].value.dim():
         return {}
     true = {place[-1] for step in trace for place in step.highlights if step.symbol.index == "j"}
     places, sizes = shown(trace, "j"), _sizes(trace)

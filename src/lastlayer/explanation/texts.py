@@ -1,8 +1,9 @@
 """The words of a trace: which text of `messages` belongs to which of its parts."""
 
 import re
-from math import isfinite
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from lastlayer import messages
 from lastlayer.explanation.printing import short
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from lastlayer.explanation.comparison import Pair
 
 _NAIVE_SHOWN = 2
+_LOOKED_AT = 1_000
 _UNNAMED = re.compile(r"\b(class|row) (\d+)")
 
 
@@ -112,26 +114,23 @@ def numerics(step: Step, language: str) -> str:
     parts = [messages.text("numerics.dtype", language, dtype=found.dtype)]
     if found.shift is not None:
         parts.append(messages.text("numerics.shift", language, shift=short(found.shift)))
-    wrong = ((one.dtype, _wrong(step, one.value.reshape(-1).tolist())) for one in found.naive)
+    wrong = ((one.dtype, _wrong(step, one.value)) for one in found.naive)
     parts += [messages.text("numerics.naive", language, dtype=dtype, values=said) for dtype, said in wrong if said]
     return "; ".join(parts)
 
 
 def is_naive_worse(step: Step) -> bool:
     """Whether the naive form overflows or underflows somewhere: then the numerics are worth a line."""
-    return step.numerics is not None and any(
-        _wrong(step, one.value.reshape(-1).tolist()) for one in step.numerics.naive
-    )
+    return step.numerics is not None and any(_wrong(step, one.value) for one in step.numerics.naive)
 
 
-def _wrong(step: Step, values: list[float]) -> str:
+def _wrong(step: Step, values: Tensor) -> str:
     """Values that are not finite, or zero where the true one is not."""
-    true = step.value.reshape(-1).tolist()
-    lost = [v for v, t in zip(values, true, strict=True) if not isfinite(v) or (v == 0) != (t == 0)]
-    if step.id == "exp":  # its naive form is another quantity: only overflow counts
-        lost = [v for v in values if not isfinite(v)]
-    different = list(dict.fromkeys(short(v) for v in lost))
-    return ", ".join(different[:_NAIVE_SHOWN])
+    lost = ~values.isfinite()
+    if step.id != "exp":  # the naive form of that step is another quantity: only overflow counts
+        lost = lost | ((values == 0) != (step.value == 0))
+    different = dict.fromkeys(short(value) for value in values[lost].reshape(-1)[:_LOOKED_AT].tolist())
+    return ", ".join(list(different)[:_NAIVE_SHOWN])
 
 
 def _id(what: str, trace: Trace, step: Step) -> str | None:
