@@ -133,6 +133,10 @@ def test_pictures_by_matplotlib(name, tmp_path):
     pytest.importorskip("matplotlib")
     TOLD[name].save(tmp_path / "trace.png")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
+    from matplotlib import font_manager
+
+    if any("CJK" in font.name for font in font_manager.fontManager.ttflist):
+        TOLD[name].save(tmp_path / "korean.png", "ko")  # a missing letter would warn, and a warning is an error
     TOLD[name].save(tmp_path / "trace.svg")
     assert "<svg" in (tmp_path / "trace.svg").read_text()
 

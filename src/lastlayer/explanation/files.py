@@ -9,6 +9,9 @@ from lastlayer.explanation import layout, texts
 from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix, Plot
 from lastlayer.explanation.trace import Trace
 
+_KOREAN_FONTS = (
+    "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Apple SD Gothic Neo", "Malgun Gothic", "Noto Sans CJK JP",
+)  # fmt: skip
 ENDINGS = (".html", ".tex", ".json", ".txt", ".png", ".svg")
 
 
@@ -25,7 +28,8 @@ def save(trace: Trace, file: str | Path, language: str = "en") -> None:
         case ".txt":
             path.write_text(trace.text(language) + "\n", encoding="utf-8")
         case ".png" | ".svg":
-            figure(trace, language).savefig(path)
+            with _matplotlib().rc_context({"font.family": _fonts()}):
+                figure(trace, language).savefig(path)
         case other:
             raise OptionError(f"the name of the file has to end in one of {', '.join(ENDINGS)}, got {other!r}.")
 
@@ -67,6 +71,13 @@ def _matplotlib() -> Any:
             "pictures in files need the package 'matplotlib', which is not installed. Install it with: "
             "pip install 'lastlayer[plots]'"
         ) from error
+
+
+def _fonts() -> list[str]:
+    """matplotlib's own font, and behind it whichever with Korean letters this machine has."""
+    manager = import_module("matplotlib.font_manager").fontManager
+    there = {font.name for font in manager.ttflist}
+    return ["DejaVu Sans", *(name for name in _KOREAN_FONTS if name in there)]
 
 
 def _height(plot: Plot) -> float:
