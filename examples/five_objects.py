@@ -8,7 +8,8 @@ import lastlayer
 NAMES = ["horse", "ball", "fish", "car", "stick"]
 
 published = lastlayer.explain([-0.2135, -0.0248, 3.985, -4.235, -0.1831], "fish", classes=NAMES)
-print(published["probabilities"].facts["sigmoids"], "is what the sigmoids would sum to; softmax sums to 1:")
+sigmoids = published["probabilities"].facts["sigmoids"]
+print(f"{sigmoids:.4f} is what the sigmoids would sum to; softmax sums to 1:")
 print({name: round(p, 4) for name, p in zip(NAMES, published.probabilities.tolist(), strict=True)})
 
 torch.manual_seed(0)

@@ -11,7 +11,7 @@ import torch
 from lastlayer import functional
 from lastlayer.explanation import explain_next_token
 
-given = sys.argv[1:] if Path(sys.argv[0]).name == Path(__file__).name else []
+given = sys.argv[1:]
 file = Path(given[0]) if given else Path(__file__).parents[1] / "README.md"
 prompt = given[1] if len(given) > 1 else "the "
 

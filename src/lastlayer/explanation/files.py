@@ -100,6 +100,8 @@ def _draw(place: Any, plot: Plot, trace: Trace, language: str) -> None:
             place.barh(range(len(shown)), values, color=["C3" if value < 0 else "C0" for value in values])
             place.set_yticks(range(len(shown)), [texts.name(trace, plot.axis, entry, language) for entry in shown])
             place.axvline(0, color="0.5", linewidth=0.8)
+            if plot.scale is not None:
+                place.set_xlim(0, plot.scale)
         case Curve():
             place.plot(plot.x, plot.y)
             place.set_xlabel(plot.x_symbol)
