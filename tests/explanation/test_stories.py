@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lastlayer
-from lastlayer.explanation import Trace, explain, explain_features, explain_next_token
+from lastlayer import messages
+from lastlayer.explanation import Trace, explain, explain_features, explain_next_token, texts
 from lastlayer.explanation.expressions import from_plain, to_plain, worked_out
 from tests.explanation.told import ROWS, TOLD, Z
 
@@ -163,3 +164,20 @@ def test_numerics_say_what_carelessness_gives():
 
 def test_digits_survive_the_way_in():
     assert explain([0.1, 0.2], 0)["logits"].value.tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_every_step_has_a_title_and_its_note_has_its_numbers(name):
+    for step in TOLD[name]:
+        for language in ("en", "ko"):
+            assert texts.title(TOLD[name], step, language) != messages.text("step.unnamed", language, step=step.id)
+            assert messages.has(f"note.{step.id}") <= bool(texts.note(TOLD[name], step, language)), step.id
+
+
+def test_a_formula_with_its_numbers():
+    trace = TOLD["batch weights"]
+    assert trace.substituted("sum", 2).count(" + ") == 2
+    with pytest.raises(ValueError, match="1 indices, got 0"):
+        trace.substituted("sum")
+    with pytest.raises(ValueError, match="was given"):
+        trace.substituted("logits", 0, 0)

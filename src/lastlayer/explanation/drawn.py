@@ -1,6 +1,6 @@
 """Pictures out of characters: bars of eighths, curves of Braille dots, stages with arrows."""
 
-from lastlayer import messages
+from lastlayer.explanation import texts
 from lastlayer.explanation.columns import number, padded, padded_left
 from lastlayer.explanation.plots import Arrows, Curve
 from lastlayer.explanation.printing import short
@@ -54,5 +54,5 @@ def graph(curve: Curve, width: int) -> list[str]:
 
 def arrows(plot: Arrows, language: str) -> str:
     """The stages in a line, those that are covered in brackets."""
-    names = [messages.text(f"stage.{stage}", language) for stage in plot.stages]
+    names = [texts.stage(stage, language) for stage in plot.stages]
     return " → ".join(f"[{name}]" if place in plot.here else name for place, name in enumerate(names))

@@ -9,7 +9,7 @@ from html import escape
 from lastlayer import messages
 from lastlayer.explanation import layout, texts
 from lastlayer.explanation.columns import number
-from lastlayer.explanation.plots import Bars
+from lastlayer.explanation.plots import Arrows, Bars, Curve
 from lastlayer.explanation.printing import MATHML, numbers, symbols
 from lastlayer.explanation.style import sheet
 from lastlayer.explanation.svg import picture
@@ -46,7 +46,7 @@ def _body(trace: Trace, language: str, level: int, only: Sequence[str] = ()) -> 
     top = f"<h{level}>{escape(texts.heading(trace, language))}</h{level}>"
     top += f'<p class="note">{escape(about)}</p>' if about else ""
     if trace.plot is not None:
-        top += f'<div class="scroll">{picture(trace.plot, trace, language)}</div>'
+        top += f'<div class="scroll">{picture(trace.plot, language)}</div>'
     steps = "".join(_step(step, trace, language, level + 1) for step in trace)
     return f'<div class="lastlayer-trace" lang="{language}">{top}<ol>{steps}</ol></div>'
 
@@ -77,8 +77,8 @@ def _step(step: Step, trace: Trace, language: str, level: int) -> str:
             parts.append(_table(step, trace, language, title))
         case _:
             parts.append(_matrix(step, trace, language, title))
-    if step.plot is not None and not isinstance(step.plot, Bars) and step.value.dim() < 2:
-        parts.append(f'<div class="scroll">{picture(step.plot, trace, language)}</div>')
+    if isinstance(step.plot, Curve | Arrows):
+        parts.append(f'<div class="scroll">{picture(step.plot, language)}</div>')
     if words := texts.numerics(step, language):
         parts.append(f'<p class="numerics">{escape(words)}</p>')
     if step.invariants:
@@ -143,7 +143,7 @@ def _row(step: Step, trace: Trace, place: int, drawn: Bars | None, largest: floa
         sign = "negative" if value < 0 else "positive"
         cells.append(
             '<td class="bar"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-            f'<rect class="{sign}" width="{share:.2f}" height="8"/></svg></td>'
+            f"{_bar(share, sign, signed=any(one < 0 for one in drawn.values))}</svg></td>"
         )
     if step.formula is not None:
         inside = ""
@@ -154,6 +154,17 @@ def _row(step: Step, trace: Trace, place: int, drawn: Bars | None, largest: floa
         cells.append(f'<td class="inside">{inside}</td>')
     cells += [f"<td>{number(float(one.value[place]))}</td>" for one in step.beside]
     return f"<tr{' class=true' if true else ''}>{''.join(cells)}</tr>"
+
+
+def _bar(share: float, sign: str, signed: bool) -> str:
+    """A bar of `share` per cent; where some are negative they grow from a line in the middle."""
+    if not signed:
+        return f'<rect class="{sign}" width="{share:.2f}" height="8"/>'
+    left = 50 - share / 2 if sign == "negative" else 50
+    return (
+        f'<rect class="{sign}" x="{left:.2f}" width="{share / 2:.2f}" height="8"/>'
+        '<path class="axis" d="M50 0V8" vector-effect="non-scaling-stroke"/>'
+    )
 
 
 def _matrix(step: Step, trace: Trace, language: str, title: str) -> str:

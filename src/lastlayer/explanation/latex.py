@@ -24,7 +24,7 @@ def document(trace: Trace, language: str = "en") -> str:
     steps = "\n".join(_step(step, trace, language) for step in trace.steps)
     return (
         "\\documentclass{article}\n\\usepackage{iftex}\n\\ifPDFTeX\\usepackage[utf8]{inputenc}\\usepackage[T1]{fontenc}\\fi\n"
-        f"\\usepackage{{amsmath,amssymb}}\n{korean}\\allowdisplaybreaks\n\\begin{{document}}\n"
+        f"\\usepackage{{amsmath,amssymb}}\\usepackage[margin=15mm]{{geometry}}\n{korean}\\allowdisplaybreaks\n\\begin{{document}}\n"
         f"\\section*{{{escaped(texts.heading(trace, language))}}}\n"
         f"{escaped(about)}\n\n{steps}\n\\end{{document}}\n"
     )

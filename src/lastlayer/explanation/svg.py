@@ -3,49 +3,29 @@
 from html import escape
 
 from lastlayer import messages
-from lastlayer.explanation import layout, texts
-from lastlayer.explanation.plots import Arrows, Bars, Curve, Matrix, Plot
+from lastlayer.explanation import texts
+from lastlayer.explanation.plots import Arrows, Curve
 from lastlayer.explanation.printing import short
-from lastlayer.explanation.trace import Trace
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 420, 200, 52, 26, 12
 
 
-def picture(plot: Plot, trace: Trace, language: str) -> str:
-    """The plot as one `svg` element."""
-    match plot:
-        case Curve():
-            return _curve(plot, language)
-        case Bars():
-            return _bars(plot, trace, language)
-        case Matrix():
-            return _matrix(plot, trace, language)
-        case Arrows():
-            return _arrows(plot, language)
+def picture(plot: Curve | Arrows, language: str) -> str:
+    """The plot as one `svg` element; bars and matrices stand in the tables of their numbers."""
+    return _curve(plot, language) if isinstance(plot, Curve) else _arrows(plot, language)
 
 
-def described(plot: Plot, trace: Trace, language: str) -> str:
+def described(plot: Curve | Arrows, language: str) -> str:
     """The plot in words."""
-    match plot:
-        case Curve():
-            about = messages.text(f"plot.{plot.id}", language)
-            if plot.point is None:
-                return about
-            x, y = (
-                f"{name} = {short(at)}" for name, at in zip((plot.x_symbol, plot.y_symbol), plot.point, strict=True)
-            )
-            return f"{about}; {messages.text('plot.point', language, x=x, y=y)}"
-        case Bars():
-            places = layout.shown(trace, plot.axis)
-            values = ", ".join(
-                f"{texts.name(trace, plot.axis, place, language)} {short(plot.values[place])}" for place in places
-            )
-            return messages.text("plot.bars", language, values=values)
-        case Matrix():
-            return messages.text("plot.matrix", language, rows=len(plot.values), columns=len(plot.values[0]))
-        case Arrows():
-            stages = " → ".join(messages.text(f"stage.{stage}", language) for stage in plot.stages)
-            return messages.text("plot.arrows", language, stages=stages)
+    if isinstance(plot, Arrows):
+        return messages.text(
+            "plot.arrows", language, stages=" → ".join(texts.stage(one, language) for one in plot.stages)
+        )
+    about = messages.text(f"plot.{plot.id}", language)
+    if plot.point is None:
+        return about
+    x, y = (f"{name} = {short(at)}" for name, at in zip((plot.x_symbol, plot.y_symbol), plot.point, strict=True))
+    return f"{about}; {messages.text('plot.point', language, x=x, y=y)}"
 
 
 def _svg(width: float, height: float, body: str, about: str, kind: str) -> str:
@@ -84,57 +64,11 @@ def _curve(plot: Curve, language: str) -> str:
             f'<text class="label" x="{x + shift:.1f}" y="{y + (20 if high_up else -8):.1f}" text-anchor="{anchor}">'
             f"{escape(label)}</text>"
         )
-    return _svg(_WIDTH, _HEIGHT, "".join(body), described(plot, Trace("", (), {}), language), "curve")
-
-
-def _bars(plot: Bars, trace: Trace, language: str) -> str:
-    places = layout.shown(trace, plot.axis)
-    names = {place: texts.name(trace, plot.axis, place, language) for place in places}
-    values = [plot.values[place] for place in places]
-    full = plot.scale or max((abs(value) for value in values), default=1.0) or 1.0
-    signed = any(value < 0 for value in values)
-    label = 9 + 7 * min(max(len(names[place]) for place in places), 20)
-    room = 240
-    axis = label + (room / 2 if signed else 0)
-    body = []
-    for count, (place, value) in enumerate(zip(places, values, strict=True)):
-        y, length = 6 + 22 * count, abs(value) / full * (room / 2 if signed else room)
-        left = axis - length if value < 0 else axis
-        body.append(f'<text x="{label - 6}" y="{y + 11}" text-anchor="end">{escape(names[place][:20])}</text>')
-        body.append(
-            f'<rect class="{"negative" if value < 0 else "positive"}" x="{left:.1f}" y="{y}" '
-            f'width="{length:.1f}" height="14" rx="2"/>'
-        )
-        body.append(f'<text class="label" x="{label + room + 8}" y="{y + 11}">{short(value)}</text>')
-    height = 22 * len(places) + 8
-    body.append(f'<path class="axis" d="M{axis} 2V{height - 2}"/>')
-    return _svg(label + room + 76, height, "".join(body), described(plot, trace, language), "bars")
-
-
-def _matrix(plot: Matrix, trace: Trace, language: str) -> str:
-    rows = layout.shown(trace, plot.rows)
-    columns = sorted(layout.shown(trace, plot.columns, layout.MOST_COLUMNS))
-    largest = max((abs(plot.values[r][c]) for r in rows for c in columns), default=1.0) or 1.0
-    body = []
-    for down, row in enumerate(rows):
-        name = escape(texts.name(trace, plot.rows, row, language)[:12])
-        body.append(f'<text x="86" y="{42 + 26 * down}" text-anchor="end">{name}</text>')
-        for across, column in enumerate(columns):
-            value = plot.values[row][column]
-            body.append(
-                f'<rect class="{"negative" if value < 0 else "positive"}" x="{92 + 64 * across}" y="{24 + 26 * down}" '
-                f'width="62" height="24" rx="2" opacity="{abs(value) / largest * 0.8:.3f}"/>'
-                f'<text class="label" x="{123 + 64 * across}" y="{41 + 26 * down}" text-anchor="middle">'
-                f"{short(value)}</text>"
-            )
-    for across, column in enumerate(columns):
-        name = escape(texts.name(trace, plot.columns, column, language)[:9])
-        body.append(f'<text x="{123 + 64 * across}" y="16" text-anchor="middle">{name}</text>')
-    return _svg(100 + 64 * len(columns), 30 + 26 * len(rows), "".join(body), described(plot, trace, language), "matrix")
+    return _svg(_WIDTH, _HEIGHT, "".join(body), described(plot, language), "curve")
 
 
 def _arrows(plot: Arrows, language: str) -> str:
-    names = [messages.text(f"stage.{stage}", language) for stage in plot.stages]
+    names = [texts.stage(stage, language) for stage in plot.stages]
     # Korean letters are about twice as wide as Latin ones
     widths = [16 + sum(13 if letter > "ᄀ" else 7.5 for letter in name) for name in names]
     body, x = [], 2.0
@@ -146,4 +80,4 @@ def _arrows(plot: Arrows, language: str) -> str:
         if place + 1 < len(names):
             body.append(f'<path class="axis" d="M{x + 3:.1f} 18h14m-5 -4l5 4l-5 4"/>')
             x += 20
-    return _svg(x + 2, 36, "".join(body), described(plot, Trace("", (), {}), language), "arrows")
+    return _svg(x + 2, 36, "".join(body), described(plot, language), "arrows")

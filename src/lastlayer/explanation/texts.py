@@ -19,7 +19,10 @@ _UNNAMED = re.compile(r"\b(class|row) (\d+)")
 
 def heading(trace: Trace, language: str) -> str:
     """What is computed."""
-    return messages.text(f"trace.{trace.kind}", language, classes=len(trace.classes), rows=len(trace.axes.get("i", ())))
+    known = f"trace.{trace.kind}"
+    if not messages.has(known):
+        return trace.kind
+    return messages.text(known, language, classes=len(trace.classes), rows=len(trace.axes.get("i", ())))
 
 
 def circumstances(trace: Trace, language: str) -> str:

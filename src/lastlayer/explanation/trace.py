@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lastlayer.errors import OptionError, ShapeError
 from lastlayer.explanation.expressions import Expr, Symbol, leaves
 from lastlayer.explanation.plots import Arrows, Plot
 
@@ -141,6 +142,22 @@ class Trace:
     def values(self) -> dict[str, Tensor]:
         """The value of each symbol."""
         return {step.symbol.name: step.value for step in self.steps}
+
+    def substituted(self, id: str, *place: int) -> str:
+        """Return the formula of the step `id` with the numbers in it, for the entry at `place`.
+
+        >>> from lastlayer import explain
+        >>> explain([4.0, 2.0, -2.0], 0).substituted("gradient", 1)
+        '0.1189 − 0'
+        """
+        from lastlayer.explanation.printing import numbers
+
+        step = self[id]
+        if step.formula is None:
+            raise OptionError(f"the step {id!r} was given, not computed: it has no formula.")
+        if len(place) != len(step.symbol.index):
+            raise ShapeError(f"the step {id!r} needs {len(step.symbol.index)} indices, got {len(place)}.")
+        return numbers(step.formula, self.values, dict(zip(step.symbol.index, place, strict=True)))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -315,11 +315,8 @@ TEXTS = {
     "compare.step": "step",
     # pictures and pages
     "page.steps": "Steps",
-    "page.numbers": "with the numbers in it",
     "page.checks": "Checks",
     "page.true": "true",
-    "plot.bars": "Bars: {values}",
-    "plot.matrix": "Table of {rows} by {columns} as shades",
     "plot.arrows": "Stages: {stages}",
     "plot.point": "the point: {x} gives {y}",
     "plot.sigmoid": "The sigmoid: from 0 on the left through 0.5 at 0 to 1 on the right",

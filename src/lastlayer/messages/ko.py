@@ -315,11 +315,8 @@ TEXTS = {
     "compare.step": "단계",
     # pictures and pages
     "page.steps": "단계 목록",
-    "page.numbers": "수를 넣은 식",
     "page.checks": "확인",
     "page.true": "정답",
-    "plot.bars": "막대: {values}",
-    "plot.matrix": "{rows} × {columns} 표를 농담으로 나타낸 그림",
     "plot.arrows": "단계: {stages}",
     "plot.point": "점: {x}일 때 {y}",
     "plot.sigmoid": "시그모이드 곡선: 왼쪽 0에서 시작해 0일 때 0.5를 지나 오른쪽 1로 갑니다",
