@@ -101,6 +101,21 @@ def test_what_cannot_be_told_is_named(loss):
         explain_loss(loss())
 
 
+@pytest.mark.parametrize("options", [{"temperature": 2.0}, {"z_loss": 0.1}, {"softcap": 1.0}], ids=str)
+def test_a_loss_with_options_that_the_graph_does_not_keep_is_refused(layer, options):
+    with pytest.raises(LastLayerError, match="temperature, softcap or z_loss"):
+        explain_loss(lastlayer.cross_entropy(layer(X), Y, **options))
+
+
+def test_one_of_several_terms(layer):
+    z = layer(X)
+    plain = F.cross_entropy(z, Y)
+    for loss in (0.5 * F.cross_entropy(z, Y) + 0.01 * layer.weight.square().sum(), 3 * F.cross_entropy(z, Y)):
+        trace = explain_loss(loss)
+        assert trace.loss == pytest.approx(plain.item(), rel=1e-5)
+        assert "equals_given" not in [check.id for check in trace["loss"].invariants]
+
+
 def test_a_number_is_no_loss():
     with pytest.raises(TypeError):
         explain_loss(1.5)

@@ -181,3 +181,8 @@ def test_a_formula_with_its_numbers():
         trace.substituted("sum")
     with pytest.raises(ValueError, match="was given"):
         trace.substituted("logits", 0, 0)
+
+
+def test_a_step_that_is_too_long_is_said_to_be():
+    assert "the step was too long" in explain([0.1, 0.0], [0.5, 0.5], learning_rate=100.0).text()
+    assert "too long" not in explain([0.1, 0.0], 0, learning_rate=0.1).text()

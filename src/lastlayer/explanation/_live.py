@@ -33,7 +33,8 @@ def explain_loss(loss: Tensor, *, classes: Sequence[str] | None = None) -> Trace
 
     Raises:
         DtypeError: `loss` is no tensor.
-        OptionError: no loss of these kinds can be read from the graph, or it is too large; the message says why.
+        OptionError: no loss of these kinds can be read from the graph, it is too large, or it was computed with
+            options that the graph does not keep; the message says which.
 
     >>> z = torch.tensor([[4.0, 2.0, -2.0], [0.0, 1.0, 0.0]], requires_grad=True)
     >>> trace = explain_loss(torch.nn.functional.cross_entropy(z, torch.tensor([0, -100])))
@@ -56,14 +57,36 @@ def explain_loss(loss: Tensor, *, classes: Sequence[str] | None = None) -> Trace
             f"this loss has {term.given.numel():,} logits, more than the {MOST_NUMBERS:,} that are told. Explain the "
             "loss of a smaller batch."
         )
+    trace = _told(term, loss, classes)
+    alone = len(wiring.terms) == 1 and not set(term.above) & {"Mul", "Add", "Div", "Pow"}
+    if _agrees(trace):
+        return trace
+    if alone:
+        raise OptionError(
+            f"the graph tells a loss of {trace.loss}, the one given is {loss.detach().tolist()}: it was computed with "
+            "options that it does not keep, such as temperature, softcap or z_loss. Pass them to lastlayer.explain "
+            "with the logits and targets."
+        )
+    if term.label_smoothing and not term.ours:
+        # PyTorch's smoothing is read off a factor in front of the loss, which may be somebody's own factor instead
+        trace = _told(replace(term, label_smoothing=0.0), loss, classes)
+    # scaled on the way, or one of several terms: its own value is another than that of the whole
+    return replace(trace, steps=tuple(map(_unchecked, trace.steps)))
+
+
+def _told(term: Term, loss: Tensor, classes: Sequence[str] | None) -> Trace:
     trace = _STORIES[term.kind](term, loss, classes)
     between = [op.name for op in term.path if op.name in _ACTIVATIONS]
     options = {**trace.options, **({"found": ", ".join(reversed(between))} if between else {})}
-    alone = len(wiring.terms) == 1 and not set(term.above) & {"Mul", "Add", "Div", "Pow"}
-    checked = replace(trace, steps=_checked(trace, loss), options=options)
-    # what is scaled or added on the way may be part of the loss (smoothing) or not: then only agreement means something
-    agrees = alone or all(check.holds for check in checked["loss"].invariants)
-    return checked if agrees else replace(trace, options=options)
+    return replace(trace, steps=_checked(trace, loss), options=options)
+
+
+def _agrees(trace: Trace) -> bool:
+    return all(check.holds for check in trace["loss"].invariants)
+
+
+def _unchecked(step: Step) -> Step:
+    return replace(step, invariants=tuple(check for check in step.invariants if check.id != "equals_given"))
 
 
 def _cross_entropy(term: Term, loss: Tensor, classes: Sequence[str] | None) -> Trace:

@@ -218,6 +218,7 @@ TEXTS = {
     "note.moved": "the gradient points uphill, so it is subtracted",
     "note.moved.features": "the same features through the new layer",
     "note.new_loss": "it was {before}: {gain} less",
+    "note.new_loss.up": "it was {before}: the step was too long, and the loss rose by {rise}",
     "note.features": "what the layers before the last one make of the input",
     "note.weight": "a row of weights per class",
     "note.bias": "a number per class, whatever the input",

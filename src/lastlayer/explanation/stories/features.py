@@ -8,7 +8,7 @@ from torch import Tensor
 from lastlayer.explanation.expressions import Number, Symbol, total
 from lastlayer.explanation.plots import Matrix
 from lastlayer.explanation.stories.multiclass import multiclass
-from lastlayer.explanation.stories.parts import Asked, heat, wide
+from lastlayer.explanation.stories.parts import Asked, heat, new_loss, wide
 from lastlayer.explanation.trace import Step
 
 
@@ -56,14 +56,13 @@ def _step(
     w, b = wide(weight) - rate * values["G"], wide(bias) - rate * values["h"]
     z = w @ wide(x) + b
     loss = wide(asked.library.cross_entropy(z, torch.tensor(target)))
-    before = float(values["L"])
     step = Number(rate)
     made = total(Symbol("W′", "jm") * Symbol("x", "m"), "m") + Symbol("b′", "j")
     return [
         Step("new_weight", Symbol("W′", "jm"), Symbol("W", "jm") - step * Symbol("G", "jm"), w, plot=_heat(w)),
         Step("new_bias", Symbol("b′", "j"), Symbol("b", "j") - step * Symbol("h", "j"), b),
         Step("moved", Symbol("z′", "j"), made, z, facts={"note": "features"}),
-        Step("new_loss", Symbol("L′"), None, loss, facts={"before": before, "gain": before - float(loss)}),
+        new_loss(values["L"], loss),
     ]
 
 

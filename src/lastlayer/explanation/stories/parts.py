@@ -165,8 +165,14 @@ def moved(steps: list[Step], z: Tensor, gradient: Tensor, loss_of: Callable[[Ten
     new = z - rate * gradient
     down = Symbol(Z, letters) - Number(rate) * Symbol("g", letters)
     before = next(step for step in steps if step.id == "loss").value
-    after = wide(loss_of(new))
     steps.append(Step("moved", Symbol("z′", letters), down, wide(new)))
-    steps.append(
-        Step("new_loss", Symbol("L′"), None, after, facts={"before": float(before), "gain": float(before - after)})
-    )
+    steps.append(new_loss(before, wide(loss_of(new))))
+
+
+def new_loss(before: Tensor, after: Tensor) -> Step:
+    """The loss after a step, beside the one before it."""
+    gain = float(before - after)
+    facts: dict[str, float | str] = {"before": float(before), "gain": gain}
+    if gain < 0:
+        facts |= {"note": "up", "rise": -gain}
+    return Step("new_loss", Symbol("L′"), None, after, facts=facts)
