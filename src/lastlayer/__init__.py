@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lastlayer import decisions, functional, nn
     from lastlayer.classifier import Classifier
-    from lastlayer.explanation import explain
+    from lastlayer.explanation import explain, explain_loss, explain_model
     from lastlayer.functional import (
         binary_cross_entropy,
         binary_cross_entropy_with_logits,
@@ -46,6 +46,8 @@ __all__ = [
     "decisions",
     "entropy",
     "explain",
+    "explain_loss",
+    "explain_model",
     "functional",
     "hardmax",
     "kl_div",
@@ -67,7 +69,12 @@ __all__ = [
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
-_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation"}
+_ELSEWHERE = {
+    "Classifier": "lastlayer.classifier",
+    "explain": "lastlayer.explanation",
+    "explain_loss": "lastlayer.explanation",
+    "explain_model": "lastlayer.explanation",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -11,7 +11,7 @@ import pytest
 
 from lastlayer import cli
 from lastlayer.cli import run
-from lastlayer.cli.explain import parse_numbers
+from lastlayer.cli.typed import numbers as parse_numbers
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
     binary_run,
     digit_folder,

@@ -98,7 +98,7 @@ def apply(loss: Loss, layer: Layer, *rest: Any) -> tuple[Tensor, ...]:
     if hidden or (differentiating and any(other.requires_grad for other in others)):
         return loss.formula(layer, *rest)
     if differentiating and any(x is not None and x.requires_grad for x in layer):
-        outputs: tuple[Tensor, ...] = _ByHand.apply(loss, *layer, *rest)
+        outputs: tuple[Tensor, ...] = _LinearByHand.apply(loss, *layer, *rest)
         return outputs
     with _no_autocast(layer.features.device):
         return loss.walk(layer, (False, False, False), None, *rest)[0]
@@ -111,7 +111,7 @@ def _no_autocast(device: torch.device) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-class _ByHand(torch.autograd.Function):
+class _LinearByHand(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, loss: Loss, features: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any

@@ -150,4 +150,4 @@ def _slope(
 
 binary_cross_entropy_elements = Elements(_losses, _total, _slope)
 
-_RULE = _autograd.Rule(eager.formula, _forward, _backward)
+_RULE = _autograd.Rule(eager.formula, _forward, _backward, eager._RULE.name)

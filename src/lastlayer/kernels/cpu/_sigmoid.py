@@ -58,5 +58,5 @@ def _formula_of_logit(p: Tensor, eps: float | None) -> tuple[Tensor]:
     return (eager.logit(p, eps),)
 
 
-_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward)
-_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward)
+_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid")
+_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit")

@@ -93,7 +93,7 @@ def _rule(kind: str) -> _autograd.Rule:
             return (eager.logsumexp(z, (last,), False, temperature),)
         return (getattr(eager, kind)(z, last, temperature),)
 
-    return _autograd.Rule(formula, partial(_forward, kind), partial(_backward, kind))
+    return _autograd.Rule(formula, partial(_forward, kind), partial(_backward, kind), kind)
 
 
 _RULES = {kind: _rule(kind) for kind in ("softmax", "log_softmax", "logsumexp")}

@@ -196,4 +196,4 @@ def _part(factor: Tensor | None, block: tuple[slice, ...]) -> Tensor | None:
 
 binary_cross_entropy_elements = Elements(_losses, _total, _write)
 
-_RULE = _autograd.Rule(_formula, _forward, _backward)
+_RULE = _autograd.Rule(_formula, _forward, _backward, "bce_with_logits")

@@ -250,6 +250,6 @@ def _logsumexp_backward(gradients: tuple[Tensor], kept: tuple[()], rows: Tensor,
     return result.reshape(rows.shape)
 
 
-_SOFTMAX = _autograd.Rule(_softmax, _softmax_forward, _softmax_backward)
-_LOG_SOFTMAX = _autograd.Rule(_log_softmax, _log_softmax_forward, _log_softmax_backward)
-_LOGSUMEXP = _autograd.Rule(_logsumexp, _logsumexp_forward, _logsumexp_backward)
+_SOFTMAX = _autograd.Rule(_softmax, _softmax_forward, _softmax_backward, "softmax")
+_LOG_SOFTMAX = _autograd.Rule(_log_softmax, _log_softmax_forward, _log_softmax_backward, "softmax")
+_LOGSUMEXP = _autograd.Rule(_logsumexp, _logsumexp_forward, _logsumexp_backward, "logsumexp")

@@ -104,6 +104,7 @@ def _rule(formula: Any, log: bool) -> _autograd.Rule:
         lambda z, dim, temperature: (formula(z, dim, temperature),),
         partial(_forward, log=log),
         partial(_backward, log=log),
+        "log_softmax" if log else "softmax",
     )
 
 
