@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         softplus,
         surprisal,
     )
+    from lastlayer.nn._patched import patched
 
 __all__ = [
     "Classifier",
@@ -59,6 +60,7 @@ __all__ = [
     "nll_loss",
     "nn",
     "one_hot",
+    "patched",
     "sigmoid",
     "softmax",
     "softmin",
@@ -67,7 +69,7 @@ __all__ = [
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
-_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation"}
+_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation", "patched": "lastlayer.nn._patched"}
 
 
 def __getattr__(name: str) -> object:
