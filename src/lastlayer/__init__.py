@@ -69,7 +69,11 @@ __all__ = [
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
-_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation", "patched": "lastlayer.nn._patched"}
+_ELSEWHERE = {
+    "Classifier": "lastlayer.classifier",
+    "explain": "lastlayer.explanation",
+    "patched": "lastlayer.nn._patched",
+}
 
 
 def __getattr__(name: str) -> object:

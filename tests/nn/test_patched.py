@@ -136,7 +136,7 @@ def test_threads_may_open_and_close_at_once():
 
 def test_names_imported_earlier_are_replaced_and_restored(monkeypatch):
     module = types.ModuleType("somebody_elses_code")
-    exec("from torch.nn.functional import cross_entropy as loss\nfrom torch import sigmoid", vars(module))
+    module.loss, module.sigmoid = F.cross_entropy, torch.sigmoid
     monkeypatch.setitem(sys.modules, "somebody_elses_code", module)
     theirs = module.loss
     assert theirs is F.cross_entropy
@@ -167,7 +167,12 @@ def test_what_somebody_else_puts_there_stays(monkeypatch):
         F.softmin = theirs
 
 
-OUT = torch.empty(2)
+def nested() -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls them a prototype
+        return torch.nested.nested_tensor([torch.eye(2), torch.ones(1, 2)])
+
+
 P = torch.tensor([0.25, 0.75])
 LEFT_TO_PYTORCH = {
     "out": lambda: torch.sigmoid(P, out=torch.empty(2)),
@@ -178,7 +183,7 @@ LEFT_TO_PYTORCH = {
     "complex": lambda: torch.sigmoid(torch.tensor([1 + 1j])),
     "negative class weights": lambda: F.cross_entropy(DOMINANT, FIRST, torch.tensor([-1.0, 1.0]), reduction="sum"),
     "targets above one": lambda: F.binary_cross_entropy_with_logits(P, P * 2),
-    "sparse": lambda: torch.log_softmax(torch.eye(2).to_sparse(), 1).to_dense(),
+    "nested": lambda: torch.softmax(nested(), -1).to_padded_tensor(0.0),
     "meta": lambda: F.cross_entropy(DOMINANT.to("meta"), FIRST.to("meta")),
 }
 
@@ -271,7 +276,7 @@ def three(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def test_scripts_traces_and_graphs_are_what_they_were():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's own, for both
+        warnings.simplefilter("ignore")  # PyTorch deprecates both
         script, traced = torch.jit.script(three), torch.jit.trace(three, (DOMINANT, FIRST))
         graph = torch.fx.symbolic_trace(three)
         with lastlayer.patched():
@@ -310,7 +315,9 @@ def test_derivatives_of_every_kind():
     expected = torch.func.hessian(F.cross_entropy)(z, y)
     with lastlayer.patched():
         torch.testing.assert_close(torch.func.hessian(lambda z, y: F.cross_entropy(z, y))(z, y), expected)
-        assert torch.autograd.gradcheck(lambda z: F.binary_cross_entropy_with_logits(z, z.sigmoid()), z.requires_grad_())
+        assert torch.autograd.gradcheck(
+            lambda z: F.binary_cross_entropy_with_logits(z, z.sigmoid()), z.requires_grad_()
+        )
 
 
 # Whole trainings: the same losses, to rounding
@@ -328,19 +335,18 @@ def trained(model, batches, loss_of, steps=4) -> list[float]:
     return losses
 
 
-def same_training(make, batches, loss_of, counted) -> None:
-    """`counted` is the function that the training has to have called."""
+def same_training(make, batches, loss_of, rel=1e-7) -> None:
+    """In float64: a network with batch normalisation makes 1e-3 of a rounding of float32 within four steps."""
     expected = trained(make(), batches, loss_of)
     assert len(set(expected)) > 1
     calls = []
-    ours = getattr(lastlayer.functional, counted)
     with pytest.MonkeyPatch.context() as patch:
-        # count what arrives at our functions: a patch that replaced nothing would give equal losses too
+        # count the calls that arrive at ours: a patch that replaced nothing would give equal losses too
         patch.setattr(_patched, "_widened", lambda devices, args, kwargs: calls.append(args) or (args, kwargs))
         with lastlayer.patched():
             found = trained(make(), batches, loss_of)
-    assert calls, ours
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert calls
+    assert found == pytest.approx(expected, rel=rel)
 
 
 @pytest.mark.parametrize("name", ["SoftTargetCrossEntropy", "LabelSmoothingCrossEntropy", "BinaryCrossEntropy"])
@@ -349,16 +355,16 @@ def test_training_a_timm_resnet(name):
     from timm import loss as losses
 
     generator = torch.Generator().manual_seed(0)
-    images = [torch.randn(4, 3, 32, 32, generator=generator) for _ in range(2)]
+    images = [torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=generator) for _ in range(2)]
     y = torch.tensor([0, 1, 2, 1])
-    target = F.one_hot(y, 3).float() if name == "SoftTargetCrossEntropy" else y
+    target = F.one_hot(y, 3).double() if name == "SoftTargetCrossEntropy" else y
     criterion = getattr(losses, name)()
 
     def make():
         torch.manual_seed(0)
-        return timm.create_model("resnet10t", num_classes=3, pretrained=False).train()
+        return timm.create_model("resnet10t", num_classes=3, pretrained=False).double().train()
 
-    same_training(make, images, lambda model, batch: criterion(model(batch), target), "log_softmax")
+    same_training(make, images, lambda model, batch: criterion(model(batch), target))
 
 
 def test_training_with_pytorchs_own_modules():
@@ -390,6 +396,7 @@ def test_training_a_transformers_language_model():
 
     def make():
         torch.manual_seed(0)
-        return transformers.LlamaForCausalLM(config)
+        return transformers.LlamaForCausalLM(config).double()
 
-    same_training(make, [tokens], lambda model, batch: model(batch, labels=labels).loss, "cross_entropy")
+    # it takes its loss in float32
+    same_training(make, [tokens], lambda model, batch: model(batch, labels=labels).loss, rel=1e-6)

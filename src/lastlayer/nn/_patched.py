@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from functools import update_wrapper
+from inspect import Parameter, signature
 from types import ModuleType, TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -175,23 +176,27 @@ def _put(exchange: dict[int, tuple[Function, Function]]) -> None:
 
 
 def _others() -> list[ModuleType]:
+    loaded: list[tuple[str, object]] = list(sys.modules.items())  # a program may put anything there
     return [
         module
-        for name, module in list(sys.modules.items())
+        for name, module in loaded
         if isinstance(module, ModuleType) and name.split(".")[0] not in ("torch", "lastlayer", "functorch")
     ]
 
 
 def _replacement(theirs: Function, ours: Function, form: _Form) -> Function:
     keywords = frozenset(form.keywords.split())
+    required = [name for name, each in signature(ours).parameters.items() if each.default is Parameter.empty]
     wide = tuple(form.wide_under_autocast.split())
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
         if not _enabled or len(args) > form.positional or not kwargs.keys() <= keywords:
             return theirs(*args, **kwargs)
+        if any(name not in kwargs for name in required[len(args) :]):  # softmax without dim
+            return theirs(*args, **kwargs)
         if torch.compiler.is_dynamo_compiling():
             return _compiled(theirs, ours, args, kwargs)
-        if _called_by_ourselves() or torch.jit.is_tracing() or not _is_served(args, kwargs):
+        if _called_by_ourselves() or _is_tracing() or not _is_served(args, kwargs):
             return theirs(*args, **kwargs)
         given = (args, kwargs) if not wide else _widened(wide, args, kwargs)
         try:
@@ -214,8 +219,8 @@ def _replacement(theirs: Function, ours: Function, form: _Form) -> Function:
 def _compiled(theirs: Function, ours: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Dynamo traces through here, and no frame can be asked who called."""
     global _compiling_depth
-    input = args[0] if args else kwargs.get("input")
-    if _compiling_depth or not isinstance(input, Tensor) or input.dtype not in _SERVED:
+    first = _first(args, kwargs)
+    if _compiling_depth or not isinstance(first, Tensor) or first.dtype not in _SERVED:
         return theirs(*args, **kwargs)
     _compiling_depth += 1
     try:
@@ -229,9 +234,17 @@ def _called_by_ourselves() -> bool:
     return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("lastlayer.")
 
 
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if args else kwargs.get("input")
+
+
+def _is_tracing() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 def _is_served(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    input = args[0] if args else kwargs.get("input")
-    if type(input) not in _PLAIN or input.dtype not in _SERVED or input.device.type == "meta":
+    first = _first(args, kwargs)
+    if type(first) not in _PLAIN or first.dtype not in _SERVED or first.device.type == "meta":
         return False
     return all(_is_ordinary(value) for value in args) and all(_is_ordinary(value) for value in kwargs.values())
 
@@ -247,9 +260,9 @@ def _widened(
     devices: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Under autocast: floating half tensors become float32, as PyTorch does for this function on this device."""
-    input = args[0] if args else kwargs["input"]
-    device = input.device.type
-    if device not in devices or input.dtype not in _HALF or not torch.is_autocast_enabled(device):
+    first = _first(args, kwargs)
+    device = first.device.type
+    if device not in devices or first.dtype not in _HALF or not torch.is_autocast_enabled(device):
         return args, kwargs
     return tuple(map(_float, args)), {name: _float(value) for name, value in kwargs.items()}
 
@@ -263,6 +276,6 @@ def _scripting() -> Function:
     theirs = _recursive.try_compile_fn
 
     def try_compile_fn(fn: Function, loc: Any) -> Any:
-        return theirs(_originals.get(id(fn), fn), loc)  # type: ignore[no-untyped-call]
+        return theirs(_originals.get(id(fn), fn), loc)
 
     return update_wrapper(try_compile_fn, theirs)
