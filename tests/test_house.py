@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "decisions": {"functional"},
     "explanation": {"functional", "decisions"},
     "classifier": {"nn", "functional", "decisions", "explanation"},
-    "cli": {"nn", "functional", "decisions", "explanation", "classifier"},
+    "bench": {"functional", "nn"},
+    "cli": {"nn", "functional", "decisions", "explanation", "classifier", "bench"},
     "__main__": {"cli"},
     "__init__": {"functional", "nn", "decisions", "classifier", "explanation"},
 }

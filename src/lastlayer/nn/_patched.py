@@ -212,7 +212,7 @@ def _replacement(theirs: Function, ours: Function, form: _Form) -> Function:
     _originals[id(replacement)] = theirs
     operator = _builtins._find_builtin(theirs)  # type: ignore[no-untyped-call]
     if operator is not None:  # TorchScript knows it as an operator, not as source
-        _builtins._register_builtin(replacement, operator)  # type: ignore[no-untyped-call]
+        _builtins._register_builtin(replacement, operator)
     return replacement
 
 
@@ -276,6 +276,6 @@ def _scripting() -> Function:
     theirs = _recursive.try_compile_fn
 
     def try_compile_fn(fn: Function, loc: Any) -> Any:
-        return theirs(_originals.get(id(fn), fn), loc)
+        return theirs(_originals.get(id(fn), fn), loc)  # type: ignore[no-untyped-call]
 
     return update_wrapper(try_compile_fn, theirs)

@@ -1,0 +1,62 @@
+"""Work in a process of its own: python -m lastlayer.bench._child reads an order from standard input as JSON."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from typing import Any
+
+# glibc: nothing is mapped afresh and nothing is given back, so results land in memory that was used before
+REUSED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**42), "MALLOC_TOP_PAD_": str(2**26)}
+
+
+def ask(order: dict[str, Any], *, reused: bool = False, timeout: float | None = None) -> dict[str, Any]:
+    """Give an order to a fresh process and return its answer, {"failed": why} if there is none."""
+    environment = {**os.environ, **(REUSED if reused else {})}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "lastlayer.bench._child"],
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took longer than {timeout:.0f} s"}
+    if done.returncode == 0:
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+    if done.returncode < 0:
+        return {"failed": f"its process was ended by signal {-done.returncode}: out of memory?"}
+    return {"failed": (done.stderr.strip().splitlines() or ["no answer"])[-1][:300]}
+
+
+def _main() -> None:
+    order = json.load(sys.stdin)
+    import torch
+
+    torch.set_num_threads(order["threads"])
+    from lastlayer.bench import memory, run
+    from lastlayer.bench.cases import Case
+    from lastlayer.bench.contenders import contenders
+    from lastlayer.bench.machine import memory_available
+
+    case, device = Case.from_dict(order["case"]), order["device"]
+    if not device.startswith("cuda"):
+        # a contender that asks for more than there is gets an error, and the machine stays alive
+        used = memory._resident("VmData") if memory._RESET.exists() else 0
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (used + memory_available(), hard))
+    if order["do"] == "memory":
+        (contender,) = [each for each in contenders(case) if each.name == order["contender"]]
+        answer: dict[str, Any] = {"extra_bytes": memory.extra_bytes(case, contender, device)}
+    else:
+        answer = run.measure(case, run.Settings(**order["settings"])).to_dict()
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    _main()
