@@ -2,6 +2,6 @@
 
 from lastlayer.bench.cases import CASES, Case, chosen
 from lastlayer.bench.results import CaseResult, Entry, Report
-from lastlayer.bench.run import Settings, quick, run
+from lastlayer.bench.runner import Settings, quick, run
 
 __all__ = ["CASES", "Case", "CaseResult", "Entry", "Report", "Settings", "chosen", "quick", "run"]

@@ -39,7 +39,7 @@ def _main() -> None:
     import torch
 
     torch.set_num_threads(order["threads"])
-    from lastlayer.bench import memory, run
+    from lastlayer.bench import memory, runner
     from lastlayer.bench.cases import Case
     from lastlayer.bench.contenders import contenders
     from lastlayer.bench.machine import memory_available
@@ -54,7 +54,7 @@ def _main() -> None:
         (contender,) = [each for each in contenders(case) if each.name == order["contender"]]
         answer: dict[str, Any] = {"extra_bytes": memory.extra_bytes(case, contender, device)}
     else:
-        answer = run.measure(case, run.Settings(**order["settings"])).to_dict()
+        answer = runner.measure(case, runner.Settings(**order["settings"])).to_dict()
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
 
 

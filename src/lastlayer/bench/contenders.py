@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from lastlayer import functional
 from lastlayer.bench.cases import Case
 from lastlayer.bench.work import Function, Work
-from lastlayer.errors import LastLayerError
+from lastlayer.errors import LastLayerError, OptionError
 
 
 class NotMeasuredError(LastLayerError):
@@ -38,7 +38,8 @@ def contenders(case: Case, *, backends: bool = True) -> list[Contender]:
     """Everybody who might serve `case`, ours first."""
     found = [Contender("ours", _ours("auto"), holds_logits=False)]
     if backends:
-        found += [Contender(f"ours: {name}", _ours(name), holds_logits=name == "eager") for name in BACKENDS]
+        known = [name for name in BACKENDS if _is_known(name)]
+        found += [Contender(f"ours: {name}", _ours(name), holds_logits=name == "eager") for name in known]
     found += [Contender("torch", _plain)]
     found += [Contender("torch.compile", _compiled, compiles=True)]
     if case.operation == "linear_cross_entropy":
@@ -62,6 +63,15 @@ def contenders(case: Case, *, backends: bool = True) -> list[Contender]:
     if case.operation == "softmax":
         found += [Contender("quack", _quack("softmax"))]
     return found
+
+
+def _is_known(backend: str) -> bool:
+    """Whether this version has it at all; one that does not serve a case says so when it is asked to."""
+    try:
+        functional.sigmoid(torch.zeros(1), backend=backend)
+    except OptionError as error:
+        return "backend has to be one of" not in str(error)
+    return True
 
 
 def _ours(backend: str) -> Callable[[Case, str], Function]:

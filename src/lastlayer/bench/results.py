@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from lastlayer.bench._judge import Judgement
 from lastlayer.bench.cases import Case
-from lastlayer.bench.judge import Judgement
 from lastlayer.bench.timing import Seconds
 from lastlayer.errors import DataError, DataNotFoundError
 

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from lastlayer.bench.cases import Case
+from lastlayer.bench.cases import QUICK, Case
 from lastlayer.bench.results import CaseResult, Entry
 from lastlayer.bench.targets import Row
 
@@ -50,7 +50,7 @@ def _timed(result: CaseResult, entry: Entry) -> str:
     part = "" if share is None else f"{share:.0%}"
     extra = "" if entry.extra_bytes is None else size(entry.extra_bytes)
     name = entry.name[: _NAME - 1]
-    return f"  {name:<{_NAME}}{seconds(entry.seconds.median):>9}  {spread:<17}{faster:>8}{part:>12}{extra:>7}"
+    return f"  {name:<{_NAME}}{seconds(entry.seconds.median):>9}  {spread:<17}{faster:>8}{part:>12}{extra:>7}".rstrip()
 
 
 def described(case: Case) -> str:
@@ -62,7 +62,9 @@ def described(case: Case) -> str:
 
 def list_lines(cases: Sequence[Case]) -> list[str]:
     """The names of cases, and what they are."""
-    return [f"{case.name:<36}{'quick' if case.quick else '':<7}{size(case.bytes):>7} {case.dtype}" for case in cases]
+    return [
+        f"{case.name:<36}{'quick' if case.name in QUICK else '':<7}{size(case.bytes):>7} {case.dtype}" for case in cases
+    ]
 
 
 def target_lines(rows: Sequence[Row]) -> list[str]:

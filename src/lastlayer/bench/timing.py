@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 _SHORTEST = 2e-3  # seconds; shorter work is repeated within one reading of the clock
-_LEAST_ROUNDS, _MOST_ROUNDS = 5, 400
+_MOST_ROUNDS = 400
 
 
 class Seconds(NamedTuple):
@@ -20,14 +20,19 @@ class Seconds(NamedTuple):
 
 
 def interleaved(
-    steps: dict[str, Callable[[], object]], seconds: float, synchronise: Callable[[], None] = lambda: None
+    steps: dict[str, Callable[[], object]],
+    seconds: float,
+    synchronise: Callable[[], None] = lambda: None,
+    *,
+    least: int = 5,
 ) -> dict[str, Seconds]:
     """Run every step in turn, round after round, beginning with another one each time.
 
     Args:
         steps: The work by name; each has run once before.
-        seconds: How long to go on; five rounds are made in any case.
+        seconds: How long to go on.
         synchronise: Waits until the work is done.
+        least: Rounds that are made in any case.
     """
     repeats = {name: _repeats(step, synchronise) for name, step in steps.items()}
     taken: dict[str, list[float]] = {name: [] for name in steps}
@@ -37,7 +42,7 @@ def interleaved(
     try:
         end = time.perf_counter() + seconds
         for number in range(_MOST_ROUNDS):
-            if number >= _LEAST_ROUNDS and time.perf_counter() > end:
+            if number >= least and time.perf_counter() > end:
                 break
             start = number % len(names)
             for name in names[start:] + names[:start]:
@@ -58,8 +63,11 @@ def summary(values: list[float]) -> Seconds:
 
 
 def _repeats(step: Callable[[], object], synchronise: Callable[[], None]) -> int:
-    once = min(_one(step, 1, synchronise) for _ in range(3))
-    return 1 if once > _SHORTEST else max(1, round(_SHORTEST / max(once, 1e-7)))
+    """As many as make the work long enough for the clock, by the quickest of a few tries: the first may be slow."""
+    tries = [_one(step, 1, synchronise)]
+    while len(tries) < 5 and sum(tries) < 10 * _SHORTEST:
+        tries.append(_one(step, 1, synchronise))
+    return max(1, round(_SHORTEST / max(min(tries), 1e-7)))
 
 
 def _one(step: Callable[[], object], repeats: int, synchronise: Callable[[], None]) -> float:

@@ -37,7 +37,7 @@ def command(
         for line in table.list_lines(cases):
             screen.print(line)
         return 0
-    settings = bench.quick(_device(device)) if quick else bench.Settings(_device(device), seconds, memory)
+    settings = bench.quick(_device(device)) if quick else bench.Settings(_device(device), seconds, memory=memory)
     settings.compiled = compiled
     report = _shown(cases, settings, plain=json is not None and str(json) == "-")
     _write(report, json, plot)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from lastlayer.bench import _child
+from lastlayer.bench._judge import judge
 from lastlayer.bench.cases import Case
 from lastlayer.bench.contenders import Contender, NotMeasuredError, contenders
-from lastlayer.bench.judge import judge
 from lastlayer.bench.limits import limit
 from lastlayer.bench.machine import about, memory_available
 from lastlayer.bench.memory import extra_bytes
@@ -20,6 +20,7 @@ from lastlayer.bench.work import Function, Work, make, step, synchronise
 from lastlayer.errors import LastLayerError
 
 _COMPILING = 20.0  # seconds that torch.compile may take; with fewer left it does not take part
+_LARGE = 2**26  # bytes of logits from which the short run compiles
 _A_CASE = 5.0
 _WORTH_IT = 2**24  # bytes; the memory of smaller cases is rounding by pages
 _GIB = 2**30
@@ -31,6 +32,7 @@ class Settings:
 
     device: str = "cpu"
     seconds: float = 10.0  # of timing per case
+    least: int = 5  # rounds of timing in any case
     memory: bool = True
     backends: bool = True  # each of ours, not only the one that is chosen
     compiled: bool = True
@@ -43,7 +45,7 @@ class Settings:
 
 def quick(device: str = "cpu") -> Settings:
     """The settings of a run that takes at most a minute, its start included."""
-    return Settings(device, seconds=2.0, memory=False, backends=False, until=time.monotonic() + 45)
+    return Settings(device, seconds=1.5, least=3, memory=False, backends=False, until=time.monotonic() + 45)
 
 
 def run(
@@ -97,7 +99,9 @@ def measure(case: Case, settings: Settings, who: Sequence[Contender] | None = No
         return result
     result.limit, alone = limit(work)
     alone()
-    seconds = interleaved({result.limit: alone, **steps}, settings.seconds, lambda: synchronise(settings.device))
+    seconds = interleaved(
+        {result.limit: alone, **steps}, settings.seconds, lambda: synchronise(settings.device), least=settings.least
+    )
     result.limit_seconds = seconds.pop(result.limit)
     for entry in entries:
         entry.seconds = seconds.get(entry.name)
@@ -139,8 +143,8 @@ def _admitted(contender: Contender, work: Work, settings: Settings) -> tuple[Ent
 def _kept_out(contender: Contender, case: Case, settings: Settings) -> str:
     if contender.compiles and not settings.compiled:
         return "left out"
-    if contender.compiles and settings.left() < _COMPILING:
-        return "no time left to compile"
+    if contender.compiles and (settings.left() < _COMPILING or (settings.until and case.logits_bytes < _LARGE)):
+        return "left out of the short run"
     needs, available = case.needs(holds_logits=contender.holds_logits), memory_available(settings.device)
     if needs > available:
         return f"would need about {needs / _GIB:.0f} GiB of memory, {available / _GIB:.0f} are available"
