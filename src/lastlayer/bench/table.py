@@ -69,10 +69,10 @@ def list_lines(cases: Sequence[Case]) -> list[str]:
 
 def target_lines(rows: Sequence[Row]) -> list[str]:
     """Target by target: met or missed."""
-    lines = [f"{'case':<31}{'target':<34}{'measured':>8} "]
+    lines = [f"{'case':<35}{'target':<31}{'measured':>8}"]
     for row in rows:
-        words, measured = row.target, row.measured if row.met is not None else "–"
-        lines.append(f"{row.case:<31}{words[:33]:<34}{measured:>7} {_MARKS[row.met]:>6}")
+        measured = row.measured if row.met is not None else "–"
+        lines.append(f"{row.case:<35}{row.target[:30]:<31}{measured[:8]:>7}{_MARKS[row.met]:>7}")
     met, missed = (sum(row.met is value for row in rows) for value in (True, False))
     return [*lines, f"{met} met, {missed} missed, {len(rows) - met - missed} not measured"]
 

@@ -32,7 +32,8 @@ class _Target(NamedTuple):
         if value is None:
             return Row(case.name, words, _why(result), None)
         met = value <= self.bound if self.at_most else value >= self.bound
-        return Row(case.name, words, f"{value:.3g}{self.unit}", met)
+        digits = f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
+        return Row(case.name, words, digits + self.unit, met)
 
 
 def rows(report: Report, cases: list[Case]) -> list[Row]:
@@ -60,7 +61,7 @@ def of(case: Case) -> list[_Target]:
             _Target("faster than torch", 6, _against("torch")),
             _Target("faster than torch.compile", 3, _against("torch.compile")),
             _Target("copies", 2.2, _limits, "", at_most=True),
-            _Target("gradients of extra memory", 1.05, _gradients, "", at_most=True),  # and a few pages
+            _Target("gradients of memory", 1.05, _gradients, "", at_most=True),  # and a few pages
         ]
     return [
         _Target("faster than torch", 10, _against("torch")),
