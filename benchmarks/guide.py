@@ -49,7 +49,7 @@ it. It keeps the low bits of the difference to the largest logit, so that it is 
 
 **Huge pages.** A fresh gradient is memory that the system has not mapped yet. With pages of 4 KiB a gradient of
 {gradient} takes {faults} page faults, and they can cost more than the arithmetic. Where the system offers it (Linux,
-from 32 MiB on), pages of 2 MiB are asked for, and {huge} are left. PyTorch's caching allocator on CUDA has no such cost.
+from 32 MiB on), pages of 2 MiB are asked for, and {huge} are left. On CUDA PyTorch's allocator reuses its memory.
 
 **Chunks, and no N × V.** A linear loss needs logits only to make gradients of them. They are made for a block of rows,
 turned into their own gradient in place, multiplied into the gradients of features and weight, and overwritten by the
