@@ -242,7 +242,7 @@ def test_isolated_cases_run_in_a_process_of_their_own():
 
 
 def test_a_process_that_dies_is_a_refusal():
-    answer = lastlayer.bench.runner._child.ask({"do": "nothing"})
+    answer = runner._child.ask({"do": "nothing"})
     assert "threads" in answer["failed"]
 
 
@@ -250,7 +250,8 @@ def test_a_process_that_dies_is_a_refusal():
 @pytest.mark.parametrize("case", [Case("cross_entropy", 4096, 2048), Case("sigmoid", 4096, 2048)], ids=named)
 def test_peak_memory_is_measured(case):
     order = runner._order("memory", case, FAST)
-    extra = lastlayer.bench.runner._child.ask({**order, "contender": "torch"})["extra_bytes"]
+    answer = runner._child.ask({**order, "contender": "torch"}, settings=runner._child.RETURNED)
+    extra = answer["extra_bytes"]
     # sigmoid: its result; cross-entropy: log-probabilities, their gradient and the gradient, two of them at least
     low, high = (0.9, 1.5) if case.forward_only else (1.9, 3.5)
     assert low * case.logits_bytes < extra < high * case.logits_bytes

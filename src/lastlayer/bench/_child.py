@@ -9,11 +9,18 @@ from typing import Any
 
 # glibc: nothing is mapped afresh and nothing is given back, so results land in memory that was used before
 REUSED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**42), "MALLOC_TOP_PAD_": str(2**26)}
+# and the other way: whatever is freed goes back at once, so that a peak is what was held at one time
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": str(2**16), "MALLOC_TRIM_THRESHOLD_": "0"}
 
 
-def ask(order: dict[str, Any], *, reused: bool = False, timeout: float | None = None) -> dict[str, Any]:
-    """Give an order to a fresh process and return its answer, {"failed": why} if there is none."""
-    environment = {**os.environ, **(REUSED if reused else {})}
+def ask(
+    order: dict[str, Any], *, settings: dict[str, str] | None = None, timeout: float | None = None
+) -> dict[str, Any]:
+    """Give an order to a fresh process and return its answer, {"failed": why} if there is none.
+
+    `settings` are environment variables, such as REUSED or RETURNED.
+    """
+    environment = {**os.environ, **(settings or {})}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "lastlayer.bench._child"],

@@ -76,7 +76,7 @@ def _guarded(case: Case, settings: Settings) -> CaseResult:
     if not case.isolated:
         return measure(case, settings)
     order = {**_order("time", case, settings), "settings": asdict(replace(settings, until=None))}
-    answer = _child.ask(order, reused=case.reused)
+    answer = _child.ask(order, settings=_child.REUSED if case.reused else None)
     return CaseResult(case, refused=answer["failed"]) if "failed" in answer else CaseResult.from_dict(answer)
 
 
@@ -126,14 +126,13 @@ def _admitted(contender: Contender, work: Work, settings: Settings) -> tuple[Ent
         return Entry(name, "not measured", reason), None
     try:
         function = contender.build(case, settings.device)
-        found = step(function, work.own_copy() if contender.overwrites else work)
+        judgement = judge(work, step(function, work.own_copy() if contender.overwrites else work))
     except NotMeasuredError as error:
         return Entry(name, "not measured", str(error)), None
     except LastLayerError as error:  # a backend that does not serve this call
         return Entry(name, "not measured", _first_sentence(error)), None
     except Exception as error:  # noqa: BLE001 - other people's kernels fail in every way; the others go on
         return Entry(name, "not measured", f"failed: {type(error).__name__}: {_first_sentence(error)}"), None
-    judgement = judge(work, found)
     complaint = judgement.complaint(case)
     if complaint:
         return Entry(name, "wrong", complaint, judgement), None
@@ -159,6 +158,7 @@ def _first_sentence(error: Exception) -> str:
 def _memory(case: Case, contender: Contender, settings: Settings) -> int | None:
     if settings.device.startswith("cuda"):
         return extra_bytes(case, contender, settings.device)
-    answer = _child.ask({**_order("memory", case, settings), "contender": contender.name})
+    order = {**_order("memory", case, settings), "contender": contender.name}
+    answer = _child.ask(order, settings=_child.RETURNED)
     found = answer.get("extra_bytes")
     return found if isinstance(found, int) else None
