@@ -61,8 +61,8 @@ cuBLAS). Only what stands between them is ours.
 
 ## How it is measured
 
-All contenders of a case run in one process and in turn, round after round, each round beginning with another one, so
-that a busy machine slows all of them. Figures are medians; the quartiles are in the JSON. Before the clock starts, the
+All contenders of a case run in one process and in turn, round after round, each round in another order, so that a busy
+machine slows all of them. Figures are medians; the quartiles are in the JSON. Before the clock starts, the
 loss and every gradient of every contender are compared with float64; who is wrong gets no time, and the table says by
 how much it is wrong. Peak memory is measured in a fresh process for each contender: the largest resident set, less what
 was resident before the call. On CUDA it is the allocator's peak.

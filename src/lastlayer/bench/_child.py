@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -53,6 +52,8 @@ def _main() -> None:
 
     case, device = Case.from_dict(order["case"]), order["device"]
     if not device.startswith("cuda"):
+        import resource  # not on Windows
+
         # a contender that asks for more than there is gets an error, and the machine stays alive
         used = memory._resident("VmData") if memory._RESET.exists() else 0
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
