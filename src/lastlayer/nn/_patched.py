@@ -67,6 +67,8 @@ _HALF = (torch.float16, torch.bfloat16)
 _SERVED = (*_HALF, torch.float32, torch.float64)
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # what PyTorch raises for a call that it cannot take
 
+_OURSELVES = ("lastlayer.kernels.", "lastlayer.functional.", "lastlayer.bench.")  # bench compares with PyTorch's
+
 _lock = threading.RLock()
 _enabled = 0  # how many blocks are open, in all threads
 _compiling_depth = 0  # while Dynamo traces ours: what our kernels call is PyTorch's
@@ -231,7 +233,7 @@ def _compiled(theirs: Function, ours: Function, args: tuple[Any, ...], kwargs: d
 
 def _called_by_ourselves() -> bool:
     """Our kernels are written with PyTorch's functions; two frames up is who called the replacement."""
-    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("lastlayer.")
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith(_OURSELVES)
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
