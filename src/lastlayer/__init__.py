@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         softplus,
         surprisal,
     )
+    from lastlayer.nn._patched import patched
 
 __all__ = [
     "Classifier",
@@ -61,6 +62,7 @@ __all__ = [
     "nll_loss",
     "nn",
     "one_hot",
+    "patched",
     "sigmoid",
     "softmax",
     "softmin",
@@ -74,6 +76,7 @@ _ELSEWHERE = {
     "explain": "lastlayer.explanation",
     "explain_loss": "lastlayer.explanation",
     "explain_model": "lastlayer.explanation",
+    "patched": "lastlayer.nn._patched",
 }
 
 

@@ -254,7 +254,7 @@ def test_a_damaged_run_is_refused(call, tmp_path, table_run):  # noqa: F811
 
 
 def test_help_of_every_verb(call):
-    for verb in ([], ["train"], ["evaluate"], ["predict"], ["explain"]):
+    for verb in ([], ["train"], ["evaluate"], ["predict"], ["explain"], ["bench"]):
         code, out, _ = call(*verb, "--help")
         assert code == 0
         assert "Usage" in out
