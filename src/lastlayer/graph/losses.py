@@ -189,11 +189,7 @@ def _by_hand(node: Node, above: Sequence[Node]) -> Term | None:
     called = str(getattr(node.rule, "name", ""))
     if called not in ("cross_entropy", "bce_with_logits"):
         return None
-    kept: list[Tensor] = list(node.saved_tensors)
-    x, tensors = kept[0], kept[node.count :]
-    rest = list(node.rest)
-    for place, tensor in zip(node.places, tensors, strict=True):
-        rest[place] = tensor
+    x, *rest = node._forward_cls.arguments(node)
     options = rest[-1]
     below = children(node)
     axis = x.dim() - 1 if called == "cross_entropy" else (1 if x.dim() > 1 else None)
@@ -201,7 +197,8 @@ def _by_hand(node: Node, above: Sequence[Node]) -> Term | None:
     common = {"given": x, "target": rest[0], "axis": axis, "reduction": options.reduction, "ours": True}
     if called == "bce_with_logits":
         pos_weight = rest[2]
-        term = Term("bce_with_logits", weight=rest[1], pos_weight=pos_weight, label_smoothing=0.0, **common)
+        smoothing = options.label_smoothing
+        term = Term("bce_with_logits", weight=rest[1], pos_weight=pos_weight, label_smoothing=smoothing, **common)
     else:
         kind = "soft_cross_entropy" if rest[0].is_floating_point() else "cross_entropy"
         # None says that the indices were read and none is ignored.

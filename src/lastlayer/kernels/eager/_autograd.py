@@ -60,15 +60,25 @@ class _ByHand(torch.autograd.Function):
         nothing = (None,) * (len(ctx.values) - 1 - ctx.kept)
         if all(gradient is None for gradient in gradients):
             return None, None, *nothing
-        tensors = iter(ctx.saved_tensors)
-        x, *values = [next(tensors) if value is _SAVED else value for value in ctx.values]
-        kept, rest = tuple(values[: ctx.kept]), values[ctx.kept :]
+        x, kept, rest = _unpacked(ctx)
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         if torch.is_grad_enabled() or not is_plain(*gradients):
             gradient = _through_formula(ctx.rule, gradients, x, rest)
         else:
             gradient = ctx.rule.backward(gradients, kept, x, *rest)
         return None, gradient, *nothing
+
+    @staticmethod
+    def arguments(ctx: Any) -> list[Any]:
+        """What the rule was called with: for those who read a live graph."""
+        x, _, rest = _unpacked(ctx)
+        return [x, *rest]
+
+
+def _unpacked(ctx: Any) -> tuple[Tensor, tuple[Any, ...], list[Any]]:
+    tensors = iter(ctx.saved_tensors)
+    x, *values = [next(tensors) if value is _SAVED else value for value in ctx.values]
+    return x, tuple(values[: ctx.kept]), values[ctx.kept :]
 
 
 def _through_formula(rule: Rule, gradients: tuple[Tensor | None, ...], x: Tensor, rest: list[Any]) -> Tensor:

@@ -22,7 +22,7 @@ def binary_cross_entropy_with_logits(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
     """The reduced loss; an infinite logit gives the limit of the formula. Weights broadcast to the logits."""
-    return _autograd.apply(_RULE, logits, *_wide_terms(target, weight, pos_weight, options), options)[0]
+    return _autograd.apply(_RULE, logits, target, weight, pos_weight, options)[0]
 
 
 def formula(
@@ -95,14 +95,14 @@ def _log_focus(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _forward(logits: Tensor, *rest: Any) -> tuple[tuple[Tensor], tuple[()]]:
-    return _formula(logits, *rest), ()
+    return formula(logits, *rest), ()
 
 
 def _backward(
     gradients: tuple[Tensor],
     kept: tuple[()],
     logits: Tensor,
-    y: Tensor,
+    target: Tensor,
     weight: Tensor | None,
     pos_weight: Tensor | None,
     options: BinaryOptions,
@@ -110,7 +110,8 @@ def _backward(
     upstream = wide(gradients[0])
     if options.reduction == "mean":
         upstream = upstream / logits.numel()
-    return _slope(wide(logits), y, weight, pos_weight, upstream, options).to(logits.dtype)
+    terms = _wide_terms(target, weight, pos_weight, options)
+    return _slope(wide(logits), *terms, upstream, options).to(logits.dtype)
 
 
 def _slope(
@@ -196,4 +197,4 @@ def _part(factor: Tensor | None, block: tuple[slice, ...]) -> Tensor | None:
 
 binary_cross_entropy_elements = Elements(_losses, _total, _write)
 
-_RULE = _autograd.Rule(_formula, _forward, _backward, "bce_with_logits")
+_RULE = _autograd.Rule(formula, _forward, _backward, "bce_with_logits")
