@@ -200,7 +200,7 @@ def test_backends_agree(name, backend):
         for reduction in ("none", "mean", "sum"):
             eager = gradients(losses(name, "eager", dtype, reduction), [z])
             other = gradients(losses(name, backend, dtype, reduction), [z.to(device(backend))])
-            tolerance = 4 * torch.finfo(dtype).eps
+            tolerance = 16 * torch.finfo(dtype).eps  # of terms around 1 that nearly cancel in a gradient
             with naming((dtype, reduction)):
                 for mine, expected in zip([other[0], *other[1]], [eager[0], *eager[1]], strict=True):
                     torch.testing.assert_close(mine.cpu(), expected, rtol=tolerance, atol=tolerance)

@@ -20,6 +20,8 @@ def sigmoid(x: Tensor) -> Tensor:
 
 def logit(probability: Tensor, eps: float | None) -> Tensor:
     """As in kernels.eager."""
+    if eps is not None and eps > 0.5:  # bounds that cross: PyTorch's meaning of that is eager's
+        return eager.logit(probability, eps)
     return _autograd.apply(_LOGIT, probability, eps)[0]
 
 

@@ -43,7 +43,8 @@ def _along(kind: str, z: Tensor, dim: int, temperature: float) -> Tensor:
         return result
     last = dim in (-1, z.dim() - 1)
     (result,) = _autograd.apply(_RULES[kind], z if last else z.movedim(dim, -1), temperature)
-    return result if last else result.movedim(-1, dim)
+    # in the memory order of the input, as PyTorch's: code that follows may call .view on it
+    return result if last else torch.empty_like(z).copy_(result.movedim(-1, dim))
 
 
 def _call(

@@ -33,7 +33,8 @@ def forward(storage: str, compute: str, target: str, result: str, weighted: bool
     number = form.number
     sides, log1p_lifted = split_sigmoid(form), logarithm_1p_small(form)
     power_of = power(form)
-    zero, one, down = number(0), number(1), number(2.0**-form.lift)
+    zero, one, down, infinite = number(0), number(1), number(2.0**-form.lift), number(float("inf"))
+    both = _shares(form, yes)
 
     @device
     def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
@@ -41,17 +42,29 @@ def forward(storage: str, compute: str, target: str, result: str, weighted: bool
         no = one - y
         e, _, larger, smaller = sides(x)
         soft = log1p_lifted(e) * down
-        # no share of an infinite loss is 0
-        of_yes = where(y == zero, zero, y * (where(x < zero, zero - x, zero) + soft))
-        of_no = where(no == zero, zero, no * (where(x > zero, x, zero) + soft))
-        loss = (of_yes * pos if yes else of_yes) + of_no
+        loss = both(x, y, no, pos, soft)
         if focal:
             high, low = where(x < zero, smaller, larger) * down, where(x < zero, larger, smaller) * down
             loss = loss * power_of(high * no + low * y, gamma)
         loss = where(x == x, loss, x)
-        return loss * w if weighted else loss
+        if weighted:
+            loss = where(w == zero, where(loss == infinite, zero, loss * w), loss * w)
+        return loss
 
     return _each(storage, compute, target, result, weighted, yes, value, sums=True)
+
+
+def _shares(form: Any, yes: bool) -> Any:
+    """y·softplus(−x) and (1 − y)·softplus(x), where no share of an infinite loss is 0."""
+    zero = form.number(0)
+
+    @device
+    def both(x: Any, y: Any, no: Any, pos: Any, soft: Any) -> Any:
+        of_yes = y * pos if yes else y
+        loss = where(of_yes == zero, zero, of_yes * (where(x < zero, zero - x, zero) + soft))
+        return loss + where(no == zero, zero, no * (where(x > zero, x, zero) + soft))
+
+    return both
 
 
 def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool, focal: bool) -> Any:
@@ -60,7 +73,8 @@ def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool,
     number = form.number
     sides, log1p_lifted, power_of = split_sigmoid(form), logarithm_1p_small(form), power(form)
     zero, one, down = number(0), number(1), number(2.0**-form.lift)
-    half_down = number(2.0 ** (-form.lift // 2))
+    half_down, half, lifted = number(2.0 ** (-form.lift // 2)), number(0.5), number(2.0**form.lift)
+    both = _shares(form, yes)
 
     @device
     def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
@@ -68,16 +82,16 @@ def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool,
         no = one - y
         e, _, larger, smaller = sides(x)
         high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
-        pull = low * y
-        slope = high * no - (pull * pos if yes else pull)
+        # p − y, or (1 − y) − (1 − p): whichever of the two is exact for the answer that y is near
+        near = where(y > half, no * lifted - low, high - y * lifted)
+        slope = high * no - low * y * pos if yes else near
         if focal:
-            soft = log1p_lifted(e) * down
-            of_yes = where(y == zero, zero, y * (where(x < zero, zero - x, zero) + soft))
-            of_no = where(no == zero, zero, no * (where(x > zero, x, zero) + soft))
-            loss = (of_yes * pos if yes else of_yes) + of_no
+            loss = both(x, y, no, pos, log1p_lifted(e) * down)
             m = (high * no + low * y) * down
             turn = where(m > zero, (high * down) * low * (no - y) / m, zero)
-            slope = where(m > zero, power_of(m, gamma) * (slope + loss * number(gamma) * turn), zero)
+            slope = where(
+                m > zero, power_of(m, gamma) * (slope + where(turn == zero, zero, loss * number(gamma) * turn)), zero
+            )
         if weighted:
             slope = slope * w
         return where(x == x, (slope * half_down * upstream) * half_down, x)

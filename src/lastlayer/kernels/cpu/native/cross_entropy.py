@@ -41,7 +41,7 @@ def forward(*choices: Any) -> Any:
     _, load8_first = reader("float64", types.float64, 8)
     _, store8_first = writer("float64", types.float64, 8)
     log1p_sum, total_of, fill = logarithm_1p(DOUBLE), sum_of_eight(), filled(types.float64, 8)
-    zero, nan = number(0), float("nan")
+    zero, nan, infinite = number(0), float("nan"), float("inf")
 
     def kernel(words: Any) -> None:
         tasks, rows, rows_per_task, classes = (
@@ -94,7 +94,10 @@ def forward(*choices: Any) -> Any:
                 log_sum = log1p_sum(rest8)
                 lse = top8 + log_sum
                 weight8, kept8 = load8_first(room + 64, count, 0.0), load8_first(room + 128, count, 0.0)
-                loss = (log_sum + load8_first(room, count, 0.0)) * (weight8 * keep)
+                loss, share_of_loss = log_sum + load8_first(room, count, 0.0), weight8 * keep
+                # no share of an infinite loss is 0
+                shared = loss * share_of_loss
+                loss = where(share_of_loss == 0.0, where(loss == infinite, 0.0, shared), shared)
                 if smoothing:
                     spread8 = load8_first(room + 192, count, 0.0)
                     loss = loss + (log_sum * weight_sum + spread8) * (kept8 * share)

@@ -217,11 +217,17 @@ def split_sigmoid(form: Format) -> Any:
     number = form.number
     exp_lifted = exponential(form, low_bits=False)
     up, down, one, zero = number(2.0**form.lift), number(2.0**-form.lift), number(1), number(0)
+    minus_one = number(-1)
 
     @device
     def sides(x: Any) -> Any:
         e = exp_lifted(zero - magnitude(x))
-        r = one / (one + e * down)
+        small = e * down
+        total = one + small
+        # what the sum and the quotient were rounded by: the gradient p − y of a soft target magnifies it
+        lost = small - (total - one)
+        r = one / total
+        r = fma(r, zero - fma(total, r, minus_one) - lost * r, r)
         return e, r, r * up, e * r
 
     return sides
