@@ -167,7 +167,7 @@ def test_explanation_ends_at_the_loss_of_that_input(table_run, flower_table):
 def test_explanation_without_an_input_takes_the_worst_row(image_run, binary_run):
     model = Classifier.load(image_run)
     assert model.explain().loss == pytest.approx(model.evaluate().worst[0].loss, rel=1e-6)
-    with pytest.raises(lastlayer.errors.LastLayerError):
+    with pytest.raises(XX):
         Classifier.load(binary_run).explain()  # its data were in memory and are gone
 
 

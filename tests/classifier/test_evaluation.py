@@ -163,14 +163,14 @@ def test_settings_are_checked_and_fitted():
     for settings, message in [
         ({"epoch": 3}, "Did you mean 'epochs'"),
         ({"epochs": 0}, "between 1 and"),
-        ({"epochs": "many"}, "has to be int"),
-        ({"epochs": True}, "has to be int"),
+        ({"epochs": "many"}, "has to be a whole number"),
+        ({"epochs": True}, "has to be a whole number"),
         ({"epochs": None}, "needs a value"),
         ({"lr": -1.0}, "between"),
-        ({"pretrained": "yes"}, "has to be bool"),
+        ({"pretrained": "yes"}, "has to be true or false"),
         ({"task": "multi"}, "binary, multiclass"),
         ({"device": "gpu"}, "Did you mean 'cpu'"),
-        ({"ignore": "name"}, "has to be tuple"),
+        ({"ignore": "name"}, "has to be a list of words"),
         ({"validation": 0.6, "test": 0.5}, "leave rows to train on"),
         ({"validation": 0.0}, "validation has to lie between"),
     ]:

@@ -100,7 +100,9 @@ def test_an_unreadable_image_is_named_left_out_and_never_replaced(tmp_path, hear
     assert "11000×11000 pixels by its header" in left_out["digit 5/large.png"]
     assert "more pixels by its header" in left_out["digit 4/bomb.png"]
     assert sum("Left out" in note for note in heard.notes) == 6  # five by name, and how many more
-    with pytest.raises(DataError, match=r"6 images cannot be read, first digit 1/truncated\.png: .*without --strict"):
+    with pytest.raises(
+        DataError, match=r"6 images cannot be read, first digit 1/truncated\.png: .*leave strict=True out"
+    ):
         Classifier(epochs=1, strict=True, verbose=False).fit(folder)
 
 

@@ -123,7 +123,7 @@ def infer(labels, heard, **settings):
 def test_two_classes_are_one_sigmoid_and_more_a_softmax(heard):
     assert infer(["no", "yes", "no"], heard, target="spam") == Task("binary", ("no", "yes"))
     said = heard.said("Task: binary", "column 'spam' has 2 classes (no, yes)", "'yes' counts as yes")
-    assert "--positive no, or --task multiclass" in said
+    assert "positive='no', or task='multiclass'" in said
     assert infer([3, 1, 2], heard) == Task("multiclass", (1, 2, 3))
     heard.said("Task: multiclass", "softmax")
     assert infer(["no", "yes"], heard, task="multiclass").kind == "multiclass"

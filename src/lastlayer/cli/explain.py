@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lastlayer.errors import ConfigError
+from lastlayer.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from lastlayer.explanation import Trace
@@ -44,10 +44,11 @@ def command(
         console.print_json(trace.to_dict())
         return 0
     screen = console.out()
-    for line in heading:
-        screen.print(line)
     width = min(screen.width, 100) if screen.is_terminal else 80
-    console.print_lines(screen, text.lines(trace, lang, max(width, 60)))
+    lines = list(text.lines(trace, lang, max(width, 60)))
+    for line in heading:
+        screen.print(printable(line))
+    console.print_lines(screen, lines)
     return 0
 
 
@@ -55,12 +56,17 @@ def _typed(logits: str, classes: str | None, target: str | None, kind: str, temp
     from lastlayer.explanation import explain
 
     names = None if classes is None else [name.strip() for name in classes.split(",")]
+    twice = sorted({name for name in names or [] if (names or []).count(name) > 1})
+    if twice:
+        raise ConfigError(f"--classes names {twice[0]!r} more than once. Give each class its own name.")
     answer: Any = None
     if target is not None and kind == "multilabel":
         answer = [_class(name.strip(), names) for name in target.split(",") if name.strip()]
     elif target is not None:
         answer = _class(target, names)
     numbers = parse_numbers(logits)
+    if len(numbers) == 1 and kind == "multiclass":
+        raise ConfigError("one logit answers yes or no: say --kind binary, or give one logit per class.")
     return explain(numbers, answer, classes=names, kind=kind, temperature=temperature)
 
 
@@ -77,7 +83,10 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
     model = Classifier.load(run or Path())
     trace = model.explain(source, target)
     said = f"{trace.context['input']}: predicted {trace.context['prediction']}, p = {trace.probabilities.max():.4f}"
-    picture = shaded(model.read(trace.context["source"])[0][0]) if model.record.spec.kind == "image" else []
+    opened = trace.context.get("source")
+    if opened is None:
+        return trace, [said, "(told from the logits that the run has kept: its data is not here)", ""]
+    picture = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
     return trace, [*picture, said, ""]
 
 
