@@ -167,8 +167,13 @@ def test_explanation_ends_at_the_loss_of_that_input(table_run, flower_table):
 def test_explanation_without_an_input_takes_the_worst_row(image_run, binary_run):
     model = Classifier.load(image_run)
     assert model.explain().loss == pytest.approx(model.evaluate().worst[0].loss, rel=1e-6)
-    with pytest.raises(XX):
-        Classifier.load(binary_run).explain()  # its data were in memory and are gone
+    model = Classifier.load(binary_run)  # its data were in memory and are gone: the run has kept the logits
+    worst = model.evaluate().worst[0]
+    trace = model.explain()
+    assert trace.loss == pytest.approx(worst.loss, rel=1e-6)
+    assert trace.context["input"] == worst.name
+    assert trace.context.get("source") is None
+    assert model.explain(worst.name).loss == trace.loss  # by its name, too
 
 
 def test_explanation_of_a_binary_task(binary_run):

@@ -23,7 +23,7 @@ _WRITE_ADVICE = {
     errno.ENOTDIR: "A part of the path is a file, not a folder: mend the path",
     errno.EISDIR: "A folder of that name is there: remove it",
     errno.ENAMETOOLONG: "Shorten the name",
-    errno.ENOENT: "It, or its folder, was removed: make it again",
+    errno.ENOENT: "There is no such folder: make it",
 }
 
 

@@ -63,7 +63,7 @@ class Record:
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Make the folder for one run alone, or say why it cannot be; take it away again if nothing comes of the run."""
-    there = folder.is_dir()
+    there = os.path.isdir(folder)  # noqa: PTH112 - it answers for names that are too long, too
     new_folder(folder)
     try:
         yield

@@ -67,6 +67,8 @@ def _typed(logits: str, classes: str | None, target: str | None, kind: str, temp
     numbers = parse_numbers(logits)
     if len(numbers) == 1 and kind == "multiclass":
         raise ConfigError("one logit answers yes or no: say --kind binary, or give one logit per class.")
+    if len(numbers) > 1 and kind == "binary":
+        raise ConfigError(f"--kind binary takes one logit, got {len(numbers)}. Leave it out for several classes.")
     return explain(numbers, answer, classes=names, kind=kind, temperature=temperature)
 
 

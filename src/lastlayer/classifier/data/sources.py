@@ -56,8 +56,8 @@ def existing(source: str | Path) -> Path:
     """Return the path, or say what is near it."""
     with reading(source):
         path = Path(source).expanduser()
-        there = path.stat() if path.exists() else None
-    if there is not None:
+        there = bool(str(source)) and path.exists()
+    if there:
         if not path.is_file() and not path.is_dir():
             raise DataError(f"{path} is neither a file nor a folder: expected a table, an image or a folder of images.")
         if path.is_file() and not (tables.is_table(path) or images.is_image(path)):
@@ -66,7 +66,7 @@ def existing(source: str | Path) -> Path:
                 f"({', '.join(tables.TEXT + tables.TYPED)}), an image, or a folder of images."
             )
         return path
-    near = [DIGITS] if path.parent == Path() else []
+    near = [DIGITS] if path.parent == Path() and path.name != DIGITS else []
     if path.parent.is_dir():
         with reading(path.parent):
             near += [child.name for child in path.parent.iterdir()]
@@ -199,11 +199,12 @@ def _labelled(
         return rows
     if not config.drop_unlabelled:
         words_for_it = ", ".join(word for word in config.missing if word and word[0] not in "#-<")
-        leave = f", or leave them out with {option('drop_unlabelled', True)}" if training else ""
+        leave = f"remove those rows, or leave them out with {option('drop_unlabelled', True)}"
+        advice = f"Fill them in, {leave}" if training else "Fill them in, or remove those rows"
         overrule = f" ({option('missing')} overrules them)" if training else ""
         raise DataError(
             f"the target column {config.target!r} is missing in {plural(len(unlabelled), 'row')} of {len(rows):,} "
-            f"({examples([names[row] for row in unlabelled])}). Fill them in, or remove those rows{leave}. Empty cells "
+            f"({examples([names[row] for row in unlabelled])}). {advice}. Empty cells "
             f"count as missing, and so do the words {words_for_it}{overrule}."
         )
     journal.say(

@@ -28,6 +28,11 @@ def split_rows(
     """
     labels = rows.labels or []
     _name_conflicts(rows, contents, journal)
+    different = len(set(contents))
+    if 2 * different < len(rows):
+        journal.say(
+            f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
+        )
     if rows.given is None:
         parts = stratified(labels, contents, (validation, test), seed)
         train = [row for row in range(len(rows)) if row not in parts[0] and row not in parts[1]]
@@ -46,7 +51,6 @@ def split_rows(
             )
             journal.say(f"No validation split was given: {validation:.0%} of the training rows serve as one.")
     if not split.train or not split.validation:
-        different = len(set(contents))
         copies = (
             f" The rows hold only {different:,} different contents, and equal rows stand on one side."
             if different < len(rows)

@@ -31,16 +31,16 @@ def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = N
         else:
             table = read_jsonl(path) if path.suffix.lower() == ".jsonl" else _read_parquet(path)
     if len(table) == 0:
-        raise DataError(f"{path.name} has no rows: expected at least one below the header.")
+        raise DataError(f"{path.name} has no rows: expected at least one.")
     return as_dataset(table, path.name)
 
 
 def _read_parquet(path: Path) -> Any:
     try:
         with path.open("rb") as file:  # by name, the library would take [, * and :: for a pattern
-            return need("pyarrow.parquet").read_table(file)
+            return need("pyarrow.parquet").ParquetFile(file).read()
     except need("pyarrow").ArrowException as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(
             f"{path.name} cannot be read as parquet: {reason}. Write it again, or copy it again."
         ) from error
