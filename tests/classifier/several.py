@@ -1,4 +1,4 @@
-"""What each of several processes runs in test_processes.py: a few steps, and what they were told to keep."""
+"""What each process runs in test_processes.py: a few steps, of which it keeps what they were, then the command line."""
 
 import json
 import sys
@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from lastlayer.classifier import processes, training
+from lastlayer.classifier import training
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
+from lastlayer.cli import run
 from tests.classifier.test_training import toy
 
 
@@ -48,8 +49,8 @@ def main(folder: Path) -> None:
         "first": history.first_loss,
     }
     (folder / f"{helper.num_processes}-{helper.process_index}.json").write_text(json.dumps(kept))
-    processes.part()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    sys.exit(run(sys.argv[2:]))

@@ -25,10 +25,12 @@ def together(*arguments):
     )
 
 
-def test_two_processes_take_the_steps_of_one(tmp_path):
+def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_folder):
     main(tmp_path)
-    done = together("-m", "tests.classifier.several", tmp_path)
+    train = ["train", digit_folder, "--epochs", 2, "--device", "cpu", "--workers", 0, "--output", tmp_path / "run"]
+    done = together("-m", "tests.classifier.several", tmp_path, *train)
     assert done.returncode == 0, done.stderr
+
     one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     assert [kept["processes"] for kept in (one, first, second)] == [1, 2, 2]
     for alone, here, there in zip(one["gradients"], first["gradients"], second["gradients"], strict=True):
@@ -42,17 +44,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
         for found, expected in zip(kept["losses"], one["losses"], strict=True):
             assert found == pytest.approx(expected, abs=1e-5)
 
-
-def test_one_process_speaks_and_writes(tmp_path, digit_folder):
-    train = ["-m", "lastlayer", "train", digit_folder, "--epochs", 2, "--device", "cpu", "--output", tmp_path / "run"]
-    done = together(*train, "--workers", 0)
-    assert done.returncode == 0, done.stderr
     for line in ("Rows: ", "First batch: loss", "2/2", "Processes: 2, which share each batch."):
         assert done.stderr.count(line) == 1
     assert done.stdout.count("Run folder:") == 1
     assert "strides" not in done.stderr
-    model = Classifier.load(tmp_path / "run")
-    assert model.predict(digit_folder / "digit 1").shape == (12,)
+    assert Classifier.load(tmp_path / "run").predict(digit_folder / "digit 1").shape == (12,)
 
 
 @pytest.mark.parametrize(("rank", "said"), [("0", 1), ("1", 0)])

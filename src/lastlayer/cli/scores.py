@@ -1,5 +1,6 @@
 """Scores, confusions and reliability as tables for a terminal."""
 
+import re
 from typing import Any
 
 from rich import box
@@ -17,6 +18,9 @@ _WHOLE_MATRIX = 12
 _MOST_CONFUSED = 8
 _WORST_NAME = 40
 _BAR = 30
+_RANKED = re.compile(
+    r"(prediction|probability)_(\d+)"
+)  # headings of the second class and on, which a terminal shortens
 _LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 2  # widths of a prediction table: of the input, an error, and between columns
 
 
@@ -90,17 +94,19 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
 def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
     """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
     heads = list(rows[0])
+    shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
     cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
     wide = [
         max(cell_len(head), *map(cell_len, column))
-        for head, column in zip(heads, zip(*cells, strict=True), strict=True)
+        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
     ]
     if heads[-1] == "error":
         wide[-1] = min(wide[-1], _ERROR)
     room = width - sum(wide[1:]) - _BETWEEN * len(wide)
     if room < min(wide[0], _LEAST_INPUT):
         return Group(*(_folded(heads, row, width) for row in cells))
-    table = _table("", *(f">{name}" if name.startswith(("probability", "p(")) else name for name in heads))
+    numbers = [name.startswith(("probability", "p(")) for name in heads]
+    table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
     for row in cells:
         table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table
@@ -120,7 +126,7 @@ def _folded(heads: list[str], row: list[str], width: int) -> Text:
         line = " "
         for piece in pieces:
             if len(line) > 1 and cell_len(f"{line}  {piece}") > width:
-                text.append(f"\n{line}", style="not bold")
+                text.append(f"\n{line.rstrip()}", style="not bold")
                 line = " "
             line += f" {piece} "
         text.append(f"\n{line.rstrip()}", style="not bold")

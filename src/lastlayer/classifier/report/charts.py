@@ -81,7 +81,11 @@ def reliability_diagram(found: Reliability) -> str:
             f'height="{frame.y(0) - frame.y(each.accuracy):.1f}" opacity="{weight:.2f}">'
             f"<title>{each.count} rows: confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}</title></rect>"
         )
-        parts.append(f'<circle class="best" cx="{frame.x(each.confidence)}" cy="{frame.y(each.accuracy)}" r="2.5"/>')
+        x = frame.x(each.confidence)
+        parts.append(
+            f'<line class="gap" x1="{x}" x2="{x}" y1="{frame.y(each.confidence)}" y2="{frame.y(each.accuracy)}"/>'
+        )
+        parts.append(f'<circle class="best" cx="{x}" cy="{frame.y(each.accuracy)}" r="3"/>')
     parts.append(f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>')
     return _svg("".join(parts), f"Expected calibration error {found.ece:.4f}")
 
