@@ -1,9 +1,7 @@
 """`lastlayer` and `python -m lastlayer`."""
 
-import signal
 import sys
-import time
-from types import FrameType
+from typing import Any
 
 _IMPATIENT = 1.0  # seconds in which a second Ctrl-C is taken for the same wish
 
@@ -11,8 +9,13 @@ _IMPATIENT = 1.0  # seconds in which a second Ctrl-C is taken for the same wish
 def main() -> int:
     """Run the command line; returns the exit code: 0 fine, 1 findings or failed work, 2 wrong use."""
     try:
+        import signal
+
         _interrupt_once()
-        return _run()
+        try:
+            return _run()
+        finally:  # what there is to say is said: Python's own end needs no interrupt
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped; nothing was saved.\n")
         return 130
@@ -35,9 +38,12 @@ def _run() -> int:
 
 def _interrupt_once() -> None:
     """A second interrupt while the first unwinds would end the process without a word."""
+    import signal
+    import time
+
     last = [-_IMPATIENT]
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: Any) -> None:
         if time.monotonic() - last[0] >= _IMPATIENT:
             last[0] = time.monotonic()
             raise KeyboardInterrupt

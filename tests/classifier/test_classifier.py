@@ -238,10 +238,10 @@ def test_one_input_is_explained_at_a_time(image_run, digit_folder):
         Classifier.load(image_run).explain(digit_folder / "digit 1")
 
 
-def test_a_class_that_the_model_does_not_know(table_run):
+def test_classes_that_the_model_does_not_know_are_counted(table_run):
     frame = flowers(20)
-    frame.loc[2, "kind"] = "ros"
-    with pytest.raises(ValueError, match="Did you mean 'rose'"):
+    frame.loc[[2, 5], "kind"] = "ros"
+    with pytest.raises(ValueError, match=r"2 rows of 20 have a class .*: 'ros' \(2 rows\)\. .*Did you mean 'rose'"):
         Classifier.load(table_run).evaluate(frame)
 
 

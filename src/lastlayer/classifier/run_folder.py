@@ -63,7 +63,8 @@ class Record:
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """Make the folder for one run alone, or say why it cannot be; take it away again if nothing comes of the run."""
-    there = os.path.isdir(folder)  # noqa: PTH112 - it answers for names that are too long, too
+    # os.path answers for names that are too long, too
+    made = [each for each in (folder, *folder.parents) if not os.path.isdir(each)]  # noqa: PTH112
     new_folder(folder)
     try:
         yield
@@ -71,9 +72,9 @@ def claimed(folder: Path) -> Iterator[None]:
         best = folder / CHECKPOINT
         if not best.exists() and not (folder / MANIFEST).exists():
             shutil.rmtree(best.parent, ignore_errors=True)
-            if not there:
-                with suppress(OSError):  # somebody put something there
-                    folder.rmdir()
+            with suppress(OSError):  # somebody put something there
+                for each in made:
+                    each.rmdir()
         raise
 
 

@@ -31,13 +31,17 @@ app = typer.Typer(
 )
 
 
+_answers: list[Any] = []  # of the verb that has run
+
+
 def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     """Typer would swallow an interrupt and return 130 without a word; an Abort comes through."""
 
     @wraps(command)
     def verb(*args: Any, **options: Any) -> Any:
         try:
-            return command(*args, **options)
+            _answers.append(command(*args, **options))
+            return _answers[-1]
         except KeyboardInterrupt as error:
             raise typer.Abort from error
 
@@ -52,7 +56,7 @@ _ClickException: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 _WRONG_USE = (ConfigError, DataNotFoundError, ColumnError, MissingExtraError)
-STOPPED = "\nStopped; nothing was saved.\n"
+_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -68,8 +72,11 @@ def run(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # what the terminal has no letters for is spelt out instead of failing
             stream.reconfigure(errors="backslashreplace")
     try:
+        _answers.clear()
         with in_flags():
             result = app(arguments, standalone_mode=False)
+        if result == _INTERRUPTED and not _answers:
+            raise KeyboardInterrupt  # before the verb began; Typer has turned it into this number
         sys.stdout.flush()
     except _ClickException as error:
         error.show()  # type: ignore[attr-defined]  # every one of them has it
@@ -79,8 +86,8 @@ def run(arguments: list[str] | None = None) -> int:
             sys.stderr.write(f"error: {printable(str(error), keep=chr(10))}\n")
         return 2 if isinstance(error, _WRONG_USE) else 1
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write(STOPPED)
-        return 130
+        sys.stderr.write("\nStopped; nothing was saved.\n")
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         _close_output()
         return 0

@@ -21,7 +21,7 @@ _BAR = 30
 _RANKED = re.compile(
     r"(prediction|probability)_(\d+)"
 )  # headings of the second class and on, which a terminal shortens
-_LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 2  # widths of a prediction table: of the input, an error, and between columns
+_LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of the input, an error, and between columns
 
 
 def score_table(found: Evaluation) -> Table:

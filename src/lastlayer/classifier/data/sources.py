@@ -180,6 +180,8 @@ def _labelled(
 ) -> Rows:
     """Take the target column out of a table and read it as classes."""
     columns = data.column_names
+    if len(data) == 0:
+        raise DataError("the table has no rows: expected at least one of each class.")
     if config.target is None:
         raise ConfigError(
             f"a table needs {option('target')}, the column with the class. It has: {examples(columns, 12)}."

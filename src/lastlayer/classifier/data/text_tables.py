@@ -44,7 +44,7 @@ def read_csv(path: Path, encoding: str = "utf-8", separator: str | None = None) 
 
 def _whole_rows(rows: Iterator[list[str]], lines: Any, name: str, width: int, delimiter: str) -> Iterator[list[str]]:
     """The rows up to the end, each with as many cells as the header."""
-    start = 0
+    start = lines.line_num
     for row, cells in enumerate(rows, start=1):
         if cells == [_END]:
             return
