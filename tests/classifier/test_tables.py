@@ -69,6 +69,7 @@ def test_another_encoding_can_be_named(tmp_path):
         (b"a,b\n1,\x00\n", "zero bytes"),
         ("a,b\n1,2\n".encode("utf-16"), "It begins as UTF-16 does: encoding='utf-16'"),
         (b'a,b\n1,"x\n2,y\n3,z\n', r"row 1 \(line 2\) has a quote that is never closed"),
+        (b'a,"b\n1,2\n', "the header has a quote that is never closed"),
         (b",,\n1,2,3\n", "is empty"),
     ],
 )
