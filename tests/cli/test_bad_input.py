@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from lastlayer import cli
+from lastlayer import Classifier, cli
 from lastlayer.classifier import training
 from lastlayer.cli.scores import prediction_table
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
@@ -154,9 +154,20 @@ def test_an_interrupt_before_training_says_that_nothing_was_saved(call, tmp_path
     assert call("train", "digits") == (130, "", "\nStopped; nothing was saved.\n")
 
 
+def test_an_interrupt_after_training_says_where_the_run_is(call, flower_table, monkeypatch):  # noqa: F811
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Classifier, "evaluate", interrupt)
+    code, out, err = call("train", flower_table, "--target", "kind", "--epochs", 1, "--output", "r")
+    assert (code, out) == (130, "")
+    assert err.endswith("Stopped; the run is in r.\n")
+    assert len(Classifier.load("r").classes_) == 3
+
+
 TWICE = """
 import atexit, os, signal, sys, time
-from lastlayer import cli
+from lastlayer import Classifier, cli
 from lastlayer.__main__ import main
 
 def interrupt():

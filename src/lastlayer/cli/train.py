@@ -3,9 +3,12 @@
 import time
 from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
 
 _LONGEST_STEM = 60
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
@@ -96,7 +99,6 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
     with console.loading():
         from lastlayer.classifier import Classifier, processes
         from lastlayer.classifier.config import Config
-        from lastlayer.cli.scores import score_table
         from lastlayer.cli.shown import Shown
 
     base = None if config_file is None else Config.from_yaml(config_file)
@@ -106,6 +108,17 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
     processes.part()
     if not processes.is_main():
         return 0
+    try:
+        return _show(model, folder, as_json)
+    except KeyboardInterrupt:
+        console.err().print(f"\nStopped; the run is in {folder}.")
+        return 130
+
+
+def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
+    from lastlayer.cli import console
+    from lastlayer.cli.scores import score_table
+
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
     if as_json:
