@@ -1,7 +1,7 @@
 """Scores against scikit-learn's, intervals, predictions, settings and the report."""
 
 import json
-import re
+import math
 
 import numpy as np
 import pandas as pd
@@ -272,3 +272,13 @@ def test_charts_hold_their_data():
     diagram = charts.reliability_diagram(reliability(torch.tensor([0.9, 0.3]), torch.tensor([True, False])))
     assert diagram.count('<rect class="bin"') == 2
     assert charts.loss_curves([], 0, 1.0) == ""
+
+
+def test_what_the_charts_draw():
+    epochs = [Epoch(number, 1 / number, 1 / number, 0.5, 1.0, best=True) for number in range(1, 5)]
+    drawn = charts.loss_curves(epochs, 4, math.log(3))
+    assert 'text-anchor="end">0.2500<' in drawn  # at the right edge, so that it is not cut off
+    assert ">2<" in drawn
+    assert ">1.5<" not in drawn  # there is no half epoch
+    found = reliability(torch.tensor([0.7, 0.9, 0.9]), torch.tensor([False, True, True]))
+    assert charts.reliability_diagram(found).count('class="gap"') == len(found.bins) == 2
