@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench docs pins clean
+.PHONY: help setup demo check test bench accuracy docs docs-check pins clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -42,9 +42,15 @@ test: setup  ## the tests, then the same public functions under the run-time typ
 bench: setup  ## the numbers that the documentation states, measured on this machine
 	$(BIN)/python -m benchmarks
 
+accuracy: setup  ## the distance of every function from the exact result, and the two pages that hold it
+	$(BIN)/python -m benchmarks.accuracy
+
 docs: setup  ## the documentation, as HTML under build/docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
 	@echo "build/docs/index.html"
+
+docs-check: docs  ## compile the LaTeX, validate the HTML, open every page in headless Chromium
+	$(BIN)/python docs/check.py
 
 pins: setup  ## write the installed versions to constraints.txt
 	@{ echo "# The versions that this project is tested with: name==version lines, made by 'make pins'."; \

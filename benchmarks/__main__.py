@@ -1,8 +1,7 @@
-"""python -m benchmarks [--data FOLDER]: print every number, and keep it under benchmarks/results."""
+"""python -m benchmarks [--data FOLDER]: print every number, the table of targets last; keep them under results."""
 
 import argparse
 import json
-import os
 import platform
 import sys
 import time
@@ -10,21 +9,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import epochs, penguins, startup
+from benchmarks import epochs, penguins, speed, startup
+from benchmarks.machine import about, machine
 from lastlayer import Classifier
 
 HERE = Path(__file__).parent
-
-
-def machine() -> str:
-    """The processor, so that a number is never read without it."""
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def digits() -> dict[str, float]:
@@ -56,9 +45,8 @@ def main() -> int:
             print(f"{value:9.4f}  {name}", flush=True)
     results = HERE / "results" / f"{time.strftime('%Y-%m-%d')}.json"
     results.parent.mkdir(exist_ok=True)
-    about = {"machine": machine(), "python": platform.python_version(), "torch": torch.__version__}
-    results.write_text(json.dumps({**about, "numbers": numbers}, indent=2) + "\n")
-    return 0
+    results.write_text(json.dumps({**about(), "numbers": numbers}, indent=2) + "\n")
+    return speed.main()
 
 
 if __name__ == "__main__":

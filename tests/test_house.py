@@ -19,9 +19,11 @@ MAY_IMPORT = {
     "functional": {"kernels"},
     "nn": {"functional"},
     "decisions": {"functional"},
-    "explanation": {"functional", "decisions"},
+    "graph": {"functional"},
+    "explanation": {"graph", "functional", "decisions"},
     "classifier": {"nn", "functional", "decisions", "explanation"},
-    "cli": {"nn", "functional", "decisions", "explanation", "classifier"},
+    "bench": {"functional", "nn"},
+    "cli": {"nn", "functional", "decisions", "explanation", "classifier", "bench"},
     "__main__": {"cli"},
     "__init__": {"functional", "nn", "decisions", "classifier", "explanation"},
 }

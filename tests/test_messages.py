@@ -26,3 +26,14 @@ def test_placeholders_are_the_same(name):
 def test_an_unknown_language_is_named():
     with pytest.raises(ValueError, match="en, ko"):
         messages.text("step.logits", "fr")
+
+
+def test_a_step_that_we_do_not_know_is_named_by_its_id():
+    import torch
+
+    from lastlayer.explanation import Step, Trace
+    from lastlayer.explanation.expressions import Symbol
+
+    trace = Trace("mine", (Step("odd", Symbol("x"), None, torch.tensor(1.0).double()),), {})
+    assert "Step odd" in trace.text()
+    assert "단계 odd" in trace.html("ko")

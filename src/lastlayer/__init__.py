@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lastlayer import decisions, functional, nn
     from lastlayer.classifier import Classifier
-    from lastlayer.explanation import explain
+    from lastlayer.explanation import explain, explain_loss, explain_model
     from lastlayer.functional import (
         binary_cross_entropy,
         binary_cross_entropy_with_logits,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         softplus,
         surprisal,
     )
+    from lastlayer.nn._patched import patched
 
 __all__ = [
     "Classifier",
@@ -46,6 +47,8 @@ __all__ = [
     "decisions",
     "entropy",
     "explain",
+    "explain_loss",
+    "explain_model",
     "functional",
     "hardmax",
     "kl_div",
@@ -59,6 +62,7 @@ __all__ = [
     "nll_loss",
     "nn",
     "one_hot",
+    "patched",
     "sigmoid",
     "softmax",
     "softmin",
@@ -67,7 +71,13 @@ __all__ = [
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
-_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation"}
+_ELSEWHERE = {
+    "Classifier": "lastlayer.classifier",
+    "explain": "lastlayer.explanation",
+    "explain_loss": "lastlayer.explanation",
+    "explain_model": "lastlayer.explanation",
+    "patched": "lastlayer.nn._patched",
+}
 
 
 def __getattr__(name: str) -> object:

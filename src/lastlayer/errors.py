@@ -10,6 +10,7 @@ PyTorch raises in the same place, so that code which already catches that keeps 
     ├── TargetError         (IndexError)                      a class index that names no class
     ├── ProbabilityError    (ValueError, RuntimeError)        a probability outside [0, 1]
     ├── OptionError         (ValueError, RuntimeError)        an option has a value that it cannot take
+    ├── TraceError          (ValueError)                      an explanation that was saved and cannot be read
     ├── MissingExtraError   (ImportError)                     an optional package is not installed
     ├── ConfigError         (ValueError)                      an unknown or unusable configuration key
     ├── DataError           (ValueError)                      labelled data that cannot be used as it is
@@ -52,6 +53,10 @@ class ProbabilityError(LastLayerError, ValueError, RuntimeError):
 
 class OptionError(LastLayerError, ValueError, RuntimeError):
     """An option has a value that it cannot take, or two options exclude each other."""
+
+
+class TraceError(LastLayerError, ValueError):
+    """A saved explanation is damaged, or of another version."""
 
 
 class MissingExtraError(LastLayerError, ImportError):

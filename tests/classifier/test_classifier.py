@@ -158,6 +158,9 @@ def test_explanation_ends_at_the_loss_of_that_input(table_run, flower_table):
     )
     assert trace.loss == pytest.approx(expected.item(), rel=1e-12)
     assert trace.context["input"] == "flowers.csv#5"
+    first, second = (trace.classes[int(place)] for place in trace.probabilities.argsort(descending=True)[:2])
+    margin = trace["tempered" if "tempered" in trace else "logits"].value.sort(descending=True).values
+    assert trace.context["runner_up"] == f"{first} by {float(margin[0] - margin[1]):.1f} nats over {second}"
     np.testing.assert_allclose(trace.probabilities.numpy(), model.predict_proba(f"{flower_table}#5")[0])
     other = next(name for name in model.classes_ if name != kind)
     assert model.explain(f"{flower_table}#5", target=other).loss > trace.loss or trace.loss > 0.69

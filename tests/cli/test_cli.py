@@ -11,7 +11,7 @@ import pytest
 
 from lastlayer import cli
 from lastlayer.cli import run
-from lastlayer.cli.explain import parse_numbers
+from lastlayer.cli.typed import numbers as parse_numbers
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
     binary_run,
     digit_folder,
@@ -254,7 +254,7 @@ def test_a_damaged_run_is_refused(call, tmp_path, table_run):  # noqa: F811
 
 
 def test_help_of_every_verb(call):
-    for verb in ([], ["train"], ["evaluate"], ["predict"], ["explain"]):
+    for verb in ([], ["train"], ["evaluate"], ["predict"], ["explain"], ["bench"]):
         code, out, _ = call(*verb, "--help")
         assert code == 0
         assert "Usage" in out

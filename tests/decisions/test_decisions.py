@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from lastlayer.decisions import brier_score, calibrate, fit_temperature, log_loss, reliability
+from lastlayer.decisions import brier_score, calibrate, decide, fit_temperature, log_loss, reliability
 
 
 def honest(rows=4000, classes=5, seed=0):
@@ -120,3 +120,18 @@ def test_no_rows_have_no_bins():
     assert reliability(torch.zeros(0), torch.zeros(0, dtype=torch.bool)).bins == ()
     with pytest.raises(ValueError, match="1 or more"):
         reliability(torch.ones(1), torch.ones(1, dtype=torch.bool), bins=0)
+
+
+def test_decide_takes_an_explicit_threshold():
+    p = torch.tensor([0.2, 0.5, 0.9])
+    assert decide(p, 0.5).tolist() == [False, False, True]
+    assert decide(p, 0.1).all()
+    with pytest.raises(TypeError, match="threshold"):
+        decide(p)  # type: ignore[call-arg]  # that is the test
+    for threshold in (0.0, 1.0):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            decide(p, threshold)
+    with pytest.raises(ValueError, match="Apply the sigmoid"):
+        decide(torch.tensor([2.0]), 0.5)
+    with pytest.raises(TypeError, match="int64"):
+        decide(torch.tensor([1]), 0.5)

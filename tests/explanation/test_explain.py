@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import lastlayer
-from lastlayer.explanation import Trace, text
-from lastlayer.explanation.expressions import Call, Number, Sum, Symbol, numbers, symbols
+from lastlayer.explanation import Trace
+from lastlayer.explanation.columns import display_width
+from lastlayer.explanation.expressions import Call, Number, Symbol, total
+from lastlayer.explanation.printing import numbers, symbols
 
 ANIMALS = ["dog", "cat", "rabbit"]
 
@@ -17,7 +19,8 @@ def test_the_published_example():
     """Rows 24, 48, 50 and 51 of the concepts."""
     trace = lastlayer.explain([4.0, 2.0, -2.0], "dog", classes=ANIMALS)
     assert [step.id for step in trace] == [
-        "logits", "shift", "exp", "sum", "probabilities", "truth", "pick", "surprisal", "loss", "gradient",
+        "logits", "shift", "exp", "sum", "probabilities", "decision", "truth", "log_probabilities", "pick", "surprisal",
+        "loss", "gradient",
     ]  # fmt: skip
     assert trace.probabilities.tolist() == pytest.approx([0.8789, 0.1189, 0.0022], abs=1e-4)
     assert trace["exp"].value.tolist() == pytest.approx([1.0, math.exp(-2), math.exp(-6)])
@@ -79,7 +82,7 @@ def test_without_a_target_the_trace_ends_at_the_probabilities():
         lastlayer.explain(0.3, kind="binary"),
         lastlayer.explain([1.0, 2.0], kind="multilabel"),
     ):
-        assert list(trace)[-1].id == "probabilities"
+        assert list(trace)[-1].id == "decision"
         assert trace.loss is None
 
 
@@ -105,7 +108,7 @@ def test_text_fits_the_terminal_and_shows_the_numbers():
     ):
         for language in ("en", "ko"):
             for line in trace.text(language).splitlines():
-                assert text.display_width(line) <= 80, line
+                assert display_width(line) <= 80, line
     shown = str(lastlayer.explain([4.0, 2.0, -2.0], "dog", classes=ANIMALS))
     assert "▸ dog        4.0000" in shown
     assert "0.1291  = −log 0.8789" in shown
@@ -116,7 +119,7 @@ def test_text_fits_the_terminal_and_shows_the_numbers():
 def test_columns_are_aligned_in_korean_too():
     shown = lastlayer.explain([4.0, 2.0, -2.0], "강아지", classes=["강아지", "고양이", "토끼"]).text("ko")
     rows = [line for line in shown.splitlines() if line.lstrip("▸ ").startswith(("강아지", "고양이", "토끼"))]
-    points = {text.display_width(row[: row.index(".")]) for row in rows}
+    points = {display_width(row[: row.index(".")]) for row in rows if "." in row}
     assert len(points) == 1
 
 
@@ -137,15 +140,15 @@ def test_a_broken_check_is_shown_as_broken():
 
     step = Step("probabilities", Symbol("p", "j"), None, torch.tensor([0.5, 0.6]), (Invariant("sum_is_one", 0.1),))
     logits = Step("logits", Symbol("z", "j"), None, torch.tensor([1.0, 2.0]))
-    assert "✗ sums to 1" in str(Trace("multiclass", ("a", "b"), None, 1.0, (logits, step)))
+    assert "✗ sums to 1" in str(Trace("multiclass", (logits, step), {"j": ("a", "b")}))
     assert not Invariant("sum_is_one", float("nan")).holds
 
 
 def test_one_tree_prints_symbols_and_numbers():
-    tree = Call("log", Sum(Call("exp", Symbol("z", "k")))) - Symbol("z", "j") / Number(2)
+    tree = Call("log", total(Call("exp", Symbol("z", "k")))) - Symbol("z", "j") / Number(2)
     values = {"z": torch.tensor([4.0, -2.0])}
     assert symbols(tree) == "log(Σₖ exp zₖ) − zⱼ / 2"
-    assert numbers(tree, values, row=1) == "log(exp 4 + exp(−2)) − (−2 / 2)"
+    assert numbers(tree, values, {"j": 1}) == "log(exp 4 + exp(−2)) − (−2 / 2)"
     nested = 1 - (Symbol("a") - (Symbol("b") - 1)) * 2
     assert symbols(nested) == "1 − (a − (b − 1)) · 2"
 
@@ -156,12 +159,14 @@ def test_one_tree_prints_symbols_and_numbers():
 def test_json_keeps_every_digit():
     trace = lastlayer.explain([0.1, 0.2, 0.3], 2, temperature=0.7)
     kept = json.loads(trace.to_json())
-    assert (kept["format"], kept["version"]) == ("lastlayer-trace", 1)
+    assert (kept["format"], kept["version"]) == ("lastlayer-trace", 2)
     assert kept["loss"] == trace.loss
     for step, original in zip(kept["steps"], trace, strict=True):
         assert torch.tensor(step["value"], dtype=torch.float64).equal(original.value)
         assert all(check["holds"] for check in step["checks"])
-    assert kept["steps"][3]["formula"] == "exp dⱼ"
+    assert kept["steps"][3]["formula"] == ["exp", ["d", "j"]]
+    assert kept["steps"][3]["formula_text"] == "exp dⱼ"
+    assert kept["steps"][3]["inputs"] == ["d"]
     assert len(kept["steps"][3]["substituted"]) == 3
 
 
@@ -175,8 +180,22 @@ def test_json_keeps_every_digit():
         (([1.0, float("inf")],), {}, ValueError, "inf"),
         (([],), {}, ValueError, "no logits"),
         (([3.0],), {}, ValueError, 'kind="binary"'),
-        (([[1.0, 2.0], [3.0, 4.0]],), {}, ValueError, "one row"),
-        (([[1.0], [3.0, 4.0]],), {}, TypeError, "numbers"),
+        (([[1.0, 2.0], [3.0, 4.0]],), {}, ValueError, "2 rows need a target each"),
+        (([[1.0, 2.0], [3.0, 4.0]], [0]), {}, ValueError, "got 1"),
+        (([[1.0, 2.0], [3.0, 4.0]], 0), {}, ValueError, "target each"),
+        (([[1.0], [3.0, 4.0]],), {}, ValueError, "rows of 1 and of 2"),
+        (([1.0, 2.0], [0.5, 0.6]), {}, ValueError, "sum to 1"),
+        (([1.0, 2.0], [1.5, -0.5]), {}, ValueError, "lie in"),
+        (([1.0, 2.0], [0.5, 0.25, 0.25]), {}, ValueError, "shape of the logits"),
+        (([1.0, 2.0], 0), {"label_smoothing": 2.0}, ValueError, "label_smoothing"),
+        (([1.0, 2.0], 0), {"before": "relu"}, ValueError, "softmax, sigmoid"),
+        (([1.0, 2.0], 0), {"dtype": "float8"}, ValueError, "bfloat16"),
+        (([1e6, 2.0], 0), {"dtype": "float16"}, ValueError, "do not fit"),
+        (([1.0, 2.0], 0), {"by": "jax"}, ValueError, "torch"),
+        (([1.0, 2.0], 0), {"weight": [1.0]}, ValueError, "one number per class"),
+        (([1.0, 2.0], 0), {"weight": [1.0, -1.0]}, ValueError, "0 or more"),
+        (([1.0, 2.0], 0), {"kind": "multilabel", "weight": [1.0, 1.0]}, ValueError, "multiclass"),
+        ((1.0, 0), {"kind": "binary", "threshold": 1.0}, ValueError, "between 0 and 1"),
         (("1, 2",), {}, TypeError, "str"),
         (([1.0, 2.0],), {"kind": "binary"}, ValueError, 'kind="multiclass"'),
         (([1.0, 2.0],), {"kind": "multiclas"}, ValueError, "Did you mean 'multiclass'"),

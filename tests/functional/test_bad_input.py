@@ -1,10 +1,13 @@
 """Bad input gets PyTorch's exception, and a message that begins with PyTorch's words and says what to do."""
 
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from lastlayer import errors, functional
+from lastlayer import errors, functional, kernels
+from tests.functional.judging import naming
 
 pytestmark = pytest.mark.unchecked
 
@@ -61,6 +64,39 @@ SAME_AS_PYTORCH = {
     "bce logits: integer logits": ("binary_cross_entropy_with_logits", (Y, P[:, 0]), {}, r"input.float\(\)"),
     "kl_div: shapes": ("kl_div", (P, P[:, :2]), {"reduction": "sum"}, "broadcast"),
     "kl_div: reduction": ("kl_div", (P, P), {"reduction": "avg"}, "batchmean"),
+    "weight too long": ("cross_entropy", (Z, Y, torch.ones(4)), {}, r"shape \(3,\)"),
+    "weight of two axes": ("cross_entropy", (Z, Y, torch.ones(1, 3)), {}, r"shape \(3,\)"),
+    "weight too short for probabilities": ("cross_entropy", (Z, P, torch.ones(2)), {}, r"shape \(3,\)"),
+    "no class axis": ("cross_entropy", (torch.tensor(1.0), torch.tensor(0)), {}, "class axis"),
+    "no classes": ("cross_entropy", (torch.zeros(2, 0), torch.zeros(2).long()), {}, "Row 0"),
+    "more rows than targets": ("cross_entropy", (Z[:0], Y), {}, r"expected shape \(0,\), got \(4,\)"),
+    "scalar target of a batch": ("cross_entropy", (Z, torch.tensor(1)), {}, r"expected shape \(4,\), got \(\)"),
+    "two targets of a row": ("cross_entropy", (Z[0], Y[:2]), {}, r"expected shape \(\), got \(2,\)"),
+    "two names for a reduction": ("cross_entropy", (Z, Y), {"reduction": None}, "'none', 'mean', 'sum'"),
+    "complex logits": ("cross_entropy", (Z + 0j, Y), {}, "float32"),
+    "nll: weight": ("nll_loss", (Z, Y, torch.ones(2)), {}, r"shape \(3,\)"),
+    "nll: sizes": ("nll_loss", (SPATIAL, torch.zeros(2, 5).long()), {}, r"\(2, 4\), got \(2, 5\)"),
+    "nll: batches": ("nll_loss", (Z, Y[:3]), {}, r"expected shape \(4,\), got \(3,\)"),
+    "nll: reduction": ("nll_loss", (Z, Y), {"reduction": "batchmean"}, "'none', 'mean', 'sum'"),
+    "nll: integers": ("nll_loss", (Z.long(), Y), {}, r"input.float\(\)"),
+    "nll: probabilities": ("nll_loss", (Z, P), {}, "one class index per row"),
+    "bce: reduction": ("binary_cross_entropy", (P, P), {"reduction": "avg"}, "'none', 'mean', 'sum'"),
+    "bce: integer target": ("binary_cross_entropy", (P, P.long()), {}, r"target.float\(\)"),
+    "bce: NaN": ("binary_cross_entropy", (P * float("nan"), P), {}, "binary_cross_entropy_with_logits"),
+    "bce: NaN target": ("binary_cross_entropy", (P, P * float("nan")), {}, "(?i)nan"),
+    "bce: above 1": ("binary_cross_entropy", (P + 0.6, P), {}, "1.1"),
+    "bce logits: reduction": ("binary_cross_entropy_with_logits", (Z, P), {"reduction": "batchmean"}, "'sum'"),
+    "bce logits: weight": ("binary_cross_entropy_with_logits", (Z, P, torch.ones(4)), {}, "broadcast"),
+    "bce logits: larger weight": ("binary_cross_entropy_with_logits", (Z, P, torch.ones(2, 4, 3)), {}, "broadcast"),
+    "bce logits: integer target": ("binary_cross_entropy_with_logits", (Z, Z.long()), {}, r"target.float\(\)"),
+    "bce logits: boolean target": ("binary_cross_entropy_with_logits", (Z, Z.bool()), {}, r"target.float\(\)"),
+    "kl_div: integer target": ("kl_div", (P, P.long()), {"reduction": "sum"}, r"target.float\(\)"),
+    "log_softmax: no such axis": ("log_softmax", (Z, -3), {}, r"shape \(4, 3\)"),
+    "log_softmax: integers": ("log_softmax", (Y, 0), {}, r"input.float\(\)"),
+    "softmax: integer dtype": ("softmax", (Z, 1), {"dtype": torch.int64}, "float32"),
+    "softplus: integers": ("softplus", (Y,), {}, r"input.float\(\)"),
+    "logsigmoid: integers": ("logsigmoid", (Y,), {}, r"input.float\(\)"),
+    "one_hot: fewer than none": ("one_hot", (Y, -2), {}, "num_classes"),
     "softmax: no such axis": ("softmax", (Z, 2), {}, r"shape \(4, 3\)"),
     "softmax: integers": ("softmax", (Y, 0), {}, r"input.float\(\)"),
     "one_hot: negative": ("one_hot", (torch.tensor([-1]),), {}, "numbered from 0"),
@@ -79,29 +115,31 @@ def test_raises_what_pytorch_raises(name, arguments, options, advice):
     assert isinstance(ours.value, theirs.type)
 
 
-# PyTorch's own first words, where they tell people what to search for
-WORDS = {
-    "batch sizes differ": "Expected input batch_size (4) to match target batch_size (2).",
-    "target (N, 1)": "0D or 1D target tensor expected, multi-target not supported",
-    "integer one-hot": "Expected floating point type for target with class probabilities, got Long",
-    "float indices": "expected target dtype to be Long or Byte, but got Float",
-    "index too large": "Target 3 is out of bounds.",
-    "sizes differ in K dimensions": "Expected target size [2, 4], got [2, 5]",
-    "unknown reduction": "avg is not a valid value for reduction",
-    "too much smoothing": "label_smoothing must be between 0.0 and 1.0. Got: 2",
-    "probabilities with ignore_index": "ignore_index is not supported for floating point target",
-    "bce: logits": "all elements of input should be between 0 and 1",
-    "bce logits: shapes differ": "Target size (torch.Size([4])) must be the same as input size (torch.Size([4, 1]))",
-    "one_hot: negative": "Class values must be non-negative",
-}
+# Where PyTorch names what is inside it, or an operation that we do not have, its words would not help.
+OTHER_WORDS = {
+    "list as target", "tuple as input", "integer logits", "complex logits", "nll: integers", "bce: weight",
+    "bce: integer target", "bce logits: weight", "bce logits: larger weight", "bce logits: pos_weight",
+    "bce logits: integer logits", "bce logits: integer target", "bce logits: boolean target", "kl_div: shapes",
+    "kl_div: integer target", "log_softmax: integers", "softmax: integers", "softmax: integer dtype",
+    "softplus: integers", "logsigmoid: integers", "nll: probabilities", "one_hot: fewer than none",
+    "weight too short for probabilities", "no class axis", "scalar target of a batch",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("case", WORDS)
+@pytest.mark.skipif(torch.__version__ < "2.13", reason="the words of PyTorch from 2.13 on")
+@pytest.mark.parametrize("case", [case for case in SAME_AS_PYTORCH if case not in OTHER_WORDS])
 def test_begins_with_the_words_of_pytorch(case):
+    """They tell people what to search for."""
     name, arguments, options, _ = SAME_AS_PYTORCH[case]
+    with pytest.raises(Exception) as theirs:  # noqa: PT011 - whichever PyTorch raises
+        getattr(F, name)(*arguments, **options)
     with pytest.raises(errors.LastLayerError) as ours:
         getattr(functional, name)(*arguments, **options)
-    assert str(ours.value).startswith(WORDS[case])
+    words = str(theirs.value).split("\n")[0].rstrip(".")
+    words = words.removesuffix(" is deprecated. Please ensure they have the same size")  # it is an error by now
+    assert str(ours.value).startswith(words)
+    if "Got:" not in words:
+        assert len(str(ours.value)) > len(words) + 10, "it says nothing that PyTorch does not"
 
 
 ONLY_OURS = {
@@ -111,6 +149,82 @@ ONLY_OURS = {
     "NaN smoothing": (lambda: functional.cross_entropy(Z, Y, label_smoothing=float("nan")), "between"),
     "temperature of 0": (lambda: functional.cross_entropy(Z, Y, temperature=0.0), "positive"),
     "negative softcap": (lambda: functional.cross_entropy(Z, Y, softcap=-1.0), "positive"),
+    "NaN in z_loss": (lambda: functional.cross_entropy(Z, Y, z_loss=float("nan")), "finite"),
+    "negative z_loss": (lambda: functional.cross_entropy(Z, Y, z_loss=-1.0), "0 or more"),
+    "softcap of 0": (lambda: functional.cross_entropy(Z, Y, softcap=0.0), "positive"),
+    "infinite temperature": (lambda: functional.cross_entropy(Z, Y, temperature=float("inf")), "finite"),
+    "NaN temperature": (lambda: functional.log_softmax(Z, 1, temperature=float("nan")), "positive"),
+    "negative weight of probabilities": (lambda: functional.cross_entropy(Z, P, -torch.ones(3)), "-1.0 for class 0"),
+    "negative weight of nll": (lambda: functional.nll_loss(Z, Y, torch.tensor([1.0, 1.0, -0.5])), "-0.5 for class 2"),
+    "negative weight of bce": (lambda: functional.binary_cross_entropy(P, P, -torch.ones(3)), "non-negative"),
+    "NaN weight of bce": (
+        lambda: functional.binary_cross_entropy_with_logits(Z, P, torch.tensor([1.0, float("nan"), 1.0])),
+        "non-negative",
+    ),
+    "negative weight of a linear loss": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), Y, weight=-torch.ones(3)),
+        "-1.0 for class 0",
+    ),
+    "negative pos_weight of a linear loss": (
+        lambda: functional.linear_binary_cross_entropy(Z, torch.zeros(3, 3), P, pos_weight=-torch.ones(3)),
+        "non-negative",
+    ),
+    "smoothing of bce": (
+        lambda: functional.binary_cross_entropy(P, P, label_smoothing=1.1),
+        "between 0.0 and 1.0",
+    ),
+    "smoothing of bce with logits": (
+        lambda: functional.binary_cross_entropy_with_logits(Z, P, label_smoothing=float("nan")),
+        "between 0.0 and 1.0",
+    ),
+    "infinite focal gamma": (
+        lambda: functional.binary_cross_entropy(P, P, focal_gamma=float("inf")),
+        "finite",
+    ),
+    "linear: index too large": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), torch.tensor([0, 1, 5, 0])),
+        "Row 2 names class 5",
+    ),
+    "linear: another number of rows": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), Y[:2]),
+        r"\(4,\), got \(2,\)",
+    ),
+    "linear: integer features": (lambda: functional.linear_cross_entropy(Z.long(), torch.zeros(3, 3), Y), "float"),
+    "linear: scalar features": (lambda: functional.linear_cross_entropy(Z[0, 0], torch.zeros(3, 3), Y), "features"),
+    "linear: unknown reduction": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), Y, reduction="avg"),
+        "'none'",
+    ),
+    "linear: smoothing": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), Y, label_smoothing=-1.0),
+        "between 0.0 and 1.0",
+    ),
+    "linear: probabilities with ignore_index": (
+        lambda: functional.linear_cross_entropy(Z, torch.zeros(3, 3), P, ignore_index=0),
+        "no index to compare",
+    ),
+    "linear binary: shapes": (
+        lambda: functional.linear_binary_cross_entropy(Z, torch.zeros(5, 3), P),
+        r"\[4, 3\]",
+    ),
+    "linear binary: target above 1": (
+        lambda: functional.linear_binary_cross_entropy(Z, torch.zeros(3, 3), P + 1),
+        "between 0 and 1",
+    ),
+    "linear binary: bias": (
+        lambda: functional.linear_binary_cross_entropy(Z, torch.zeros(3, 3), P, linear_bias=torch.zeros(())),
+        r"\(3,\), got \(\)",
+    ),
+    "axis that is no number": (lambda: functional.softmax(Z, None), "dim"),
+    "complex numbers": (lambda: functional.sigmoid(Z + 0j), "float32"),
+    "complex numbers summed": (lambda: functional.logsumexp(Z + 0j, 1), "float32"),
+    "entropy: no such axis": (lambda: functional.entropy(Z, 2), r"shape \(4, 3\)"),
+    "kl_divergence: shapes": (lambda: functional.kl_divergence(Z, Z[:2]), "one shape"),
+    "kl_divergence: integers": (lambda: functional.kl_divergence(Z, Z.long()), r"q_logits.float\(\)"),
+    "negative smoothing": (lambda: functional.cross_entropy(Z, Y, label_smoothing=-0.1), "between 0.0 and 1.0"),
+    "bce: list": (lambda: functional.binary_cross_entropy(P, [0.5]), r"torch.tensor"),
+    "softmax: list": (lambda: functional.softmax([1.0], 0), r"torch.tensor"),
+    "hardmax: list": (lambda: functional.hardmax([1.0], 0), r"torch.tensor"),
     "infinite z_loss": (lambda: functional.cross_entropy(Z, Y, z_loss=float("inf")), "finite"),
     "unknown empty": (lambda: functional.cross_entropy(Z, Y, empty="skip"), "'zero'"),
     "unknown backend": (lambda: functional.cross_entropy(Z, Y, backend="cuda"), "eager"),
@@ -144,6 +258,105 @@ def test_raises_where_pytorch_does_not(call, message):
     with pytest.raises(errors.LastLayerError, match=message) as raised:
         call()
     assert isinstance(raised.value, (ValueError, TypeError, IndexError))
+
+
+NOT_ABOUT_VALUES = {"unknown backend"}  # it is the choice of a kernel that fails
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex")
+@pytest.mark.parametrize("case", [*SAME_AS_PYTORCH, *(c for c in ONLY_OURS if c not in NOT_ABOUT_VALUES)])
+def test_nothing_is_computed_before_the_error(case, monkeypatch):
+    """Not a product of a linear loss, and nothing is written: an error costs nothing and leaves nothing behind."""
+
+    class NoKernel:
+        def __getattr__(self, name):
+            def reached(*_, **__):
+                raise AssertionError(f"{name} was computed before the input was found bad")
+
+            return reached
+
+    monkeypatch.setattr(kernels, "select", lambda *_: NoKernel())
+    if case in ONLY_OURS:
+        with pytest.raises(errors.LastLayerError):
+            ONLY_OURS[case][0]()
+        return
+    name, arguments, options, _ = SAME_AS_PYTORCH[case]
+    versions = [x._version for x in arguments if isinstance(x, torch.Tensor)]
+    with pytest.raises(errors.LastLayerError):
+        getattr(functional, name)(*arguments, **options)
+    assert [x._version for x in arguments if isinstance(x, torch.Tensor)] == versions
+
+
+MATRIX = torch.zeros(3, 3)
+TENSORS = {
+    "cross_entropy": ((Z, Y, torch.ones(3)), {}),
+    "nll_loss": ((Z, Y, torch.ones(3)), {}),
+    "binary_cross_entropy": ((P, P, torch.ones(3)), {}),
+    "binary_cross_entropy_with_logits": ((Z, P, torch.ones(3)), {}),
+    "kl_div": ((Z, P), {"reduction": "sum"}),
+    "kl_divergence": ((Z, Z), {}),
+    "cross_entropy_of": ((P, P), {}),
+    "linear_cross_entropy": ((Z, MATRIX, Y), {}),
+    "linear_binary_cross_entropy": ((Z, MATRIX, P), {}),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_tensors_on_two_devices(name):
+    """Found before anything is computed, whichever of them is the odd one; both devices are named."""
+    arguments, options = TENSORS[name]
+    for odd in range(len(arguments)):
+        mixed = [x.to("meta") if i == odd else x for i, x in enumerate(arguments)]
+        with naming(f"argument {odd}"), pytest.raises(RuntimeError) as raised:
+            getattr(functional, name)(*mixed, **options)
+        with naming(f"argument {odd}"):
+            assert isinstance(raised.value, errors.LastLayerError)
+            assert "meta" in str(raised.value)
+            assert "cpu" in str(raised.value)
+            assert ".to(" in str(raised.value)
+
+
+def test_bias_and_weights_on_two_devices():
+    for call in (
+        lambda: functional.linear_cross_entropy(Z, MATRIX, Y, linear_bias=torch.zeros(3, device="meta")),
+        lambda: functional.linear_cross_entropy(Z, MATRIX, Y, weight=torch.zeros(3, device="meta")),
+        lambda: functional.binary_cross_entropy_with_logits(Z, P, pos_weight=torch.ones(3, device="meta")),
+    ):
+        with pytest.raises(RuntimeError, match="meta") as raised:
+            call()
+        assert isinstance(raised.value, errors.LastLayerError)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_every_wrong_shape_of_a_target_is_refused_as_in_pytorch(name):
+    """All pairs of shapes up to four axes: what PyTorch takes is taken, what it refuses is refused alike."""
+    shapes = [(), (1,), (2,), (3,), (2, 3), (2, 1), (3, 2), (2, 3, 4), (2, 4), (2, 1, 4), (2, 3, 4, 5), (2, 4, 5)]
+    for shape, target_shape in itertools.product(shapes[1:], shapes):
+        z, y = torch.zeros(shape), torch.zeros(target_shape, dtype=torch.long)
+        if shape == target_shape:
+            continue
+        try:
+            expected = getattr(F, name)(z, y, reduction="none")
+        except Exception as error:  # noqa: BLE001 - whichever PyTorch raises
+            with naming((shape, target_shape)), pytest.raises(type(error)) as raised:
+                getattr(functional, name)(z, y)
+            with naming((shape, target_shape, str(error), str(raised.value))):
+                assert isinstance(raised.value, errors.LastLayerError)
+        else:
+            with naming((shape, target_shape)):
+                torch.testing.assert_close(getattr(functional, name)(z, y, reduction="none"), expected)
+
+
+@pytest.mark.parametrize("backend", [*kernels.BACKENDS, "auto"])
+def test_bad_input_is_found_on_every_backend(backend):
+    for call, message in (
+        (lambda: functional.cross_entropy(Z, Y + 9, backend=backend), "Row 0"),
+        (lambda: functional.cross_entropy(Z, Y[:2], backend=backend), "batch_size"),
+        (lambda: functional.cross_entropy(Z, Y, -torch.ones(3), backend=backend), "non-negative"),
+        (lambda: functional.binary_cross_entropy(Z - 1, P, backend=backend), "between 0 and 1"),
+    ):
+        with pytest.raises(errors.LastLayerError, match=message):
+            call()
 
 
 def test_labels_that_start_at_one_are_recognised():

@@ -1,7 +1,5 @@
 """Cross-entropy and NLL against the reference and against PyTorch."""
 
-import itertools
-
 import mpmath
 import pytest
 import torch
@@ -10,10 +8,8 @@ from torch.nn import functional as F
 import lastlayer
 from lastlayer import functional as ours
 from tests import reference
+from tests.functional.judging import FLOATS, TOLERANCE, assert_loss_and_gradient
 
-FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-# What a result of each dtype may differ from the reference by: one rounding of its inputs and one of itself.
-TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 # One row, a batch, and K dimensions
 SHAPES = [(5,), (7, 5), (3, 5, 4), (2, 5, 2, 3)]
 
@@ -29,20 +25,6 @@ def example(shape, dtype=torch.float64, soft=False, seed=0):
     return logits.to(dtype), torch.randint(0, shape[axis], rows, generator=generator)
 
 
-def assert_loss_and_gradient(call, plain, logits, *others, tolerance):
-    """`call` and `plain` agree on the loss and on every derivative that there is."""
-    found_at = [x.detach().clone().requires_grad_() for x in (logits, *others)]
-    exact_at = [x.detach().double().clone().requires_grad_() for x in (logits, *others)]
-    found, exact = call(*found_at), plain(*exact_at)
-    torch.testing.assert_close(found.double(), exact, rtol=tolerance, atol=tolerance)
-    weights = torch.linspace(0.5, 1.5, exact.numel(), dtype=torch.float64).reshape(exact.shape)
-    found.backward(weights.to(found.dtype))
-    exact.backward(weights)
-    for ours_at, theirs_at in zip(found_at, exact_at, strict=True):
-        assert theirs_at.grad.abs().max() > 0
-        torch.testing.assert_close(ours_at.grad.double(), theirs_at.grad, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 @pytest.mark.parametrize("soft", [False, True], ids=["index", "probabilities"])
@@ -54,39 +36,6 @@ def test_loss_and_gradient_match_reference(shape, soft, reduction, dtype):
         lambda z: reference.cross_entropy(z, target, reduction=reduction),
         logits,
         tolerance=TOLERANCE[dtype] * (10 if reduction == "sum" else 1),
-    )
-
-
-GRID = [
-    options
-    for options in itertools.product(
-        [False, True],  # soft
-        [False, True],  # weight
-        [0.0, 0.1],  # label smoothing
-        [-100, 2],  # ignored index
-        ["none", "mean", "sum"],
-        [{}, {"z_loss": 0.3}, {"softcap": 4.0, "temperature": 0.7}, {"z_loss": 0.1, "softcap": 2.0}],
-    )
-    if not (options[0] and options[3] >= 0)  # probabilities with an ignored index are refused, as in PyTorch
-]
-
-
-@pytest.mark.parametrize(("soft", "weighted", "smoothing", "ignored", "reduction", "extra"), GRID)
-@pytest.mark.parametrize("by_hand", [True, False], ids=["own backward", "formula"])
-def test_every_mix_of_options(soft, weighted, smoothing, ignored, reduction, extra, by_hand):
-    logits, target = example((6, 5, 3), soft=soft, seed=1)
-    if not soft:
-        target[0, 0] = target[3, 2] = ignored
-    weight = torch.tensor([0.5, 2.0, 0.0, 1.0, 3.0], dtype=torch.float64) if weighted else None
-    options = {"reduction": reduction, "label_smoothing": smoothing, "ignore_index": ignored, **extra}
-
-    def found(z):
-        if by_hand:
-            return ours.cross_entropy(z, target, weight, **options)
-        return torch.func.vmap(lambda x: ours.cross_entropy(x, target, weight, **options))(z.unsqueeze(0))[0]
-
-    assert_loss_and_gradient(
-        found, lambda z: reference.cross_entropy(z, target, weight, **options), logits, tolerance=1e-12
     )
 
 
@@ -193,19 +142,6 @@ def test_half_precision_mean_of_many_rows_is_finite():
 # Edges
 
 
-def test_all_rows_ignored():
-    logits = torch.randn(3, 4, requires_grad=True)
-    target = torch.full((3,), -100)
-    loss = ours.cross_entropy(logits, target)
-    loss.backward()
-    assert loss.isnan()
-    assert (logits.grad == 0).all()
-    assert ours.cross_entropy(logits, target, reduction="sum") == 0
-    assert ours.cross_entropy(logits, target, empty="zero") == 0
-    assert ours.nll_loss(logits, target).isnan()
-    assert ours.nll_loss(logits, target, empty="zero") == 0
-
-
 def test_an_ignored_row_may_hold_anything():
     logits = torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]], requires_grad=True)
     loss = ours.cross_entropy(logits, torch.tensor([0, -100]), z_loss=0.5, label_smoothing=0.1)
@@ -215,37 +151,6 @@ def test_an_ignored_row_may_hold_anything():
     expected.backward()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(logits.grad, torch.cat([alone.grad, torch.zeros(1, 2)]))
-
-
-def test_no_rows():
-    empty, none = torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)
-    assert ours.cross_entropy(empty, none).isnan()
-    assert ours.cross_entropy(empty, none, empty="zero") == 0
-    assert ours.cross_entropy(empty, none, reduction="sum") == 0
-    assert ours.cross_entropy(empty, none, reduction="none").shape == (0,)
-
-
-def test_a_ruled_out_class_has_no_probability_and_no_gradient():
-    logits = torch.tensor([[1.0, -float("inf"), 0.0]], requires_grad=True)
-    ours.cross_entropy(logits, torch.tensor([0])).backward()
-    torch.testing.assert_close(logits.grad, torch.tensor([[-0.2689, 0.0, 0.2689]]), atol=1e-4, rtol=0)
-    soft = logits.detach().clone().requires_grad_()
-    loss = ours.cross_entropy(soft, torch.tensor([[1.0, 0.0, 0.0]]))
-    loss.backward()
-    assert loss.item() == pytest.approx(0.31326, abs=1e-5)
-    torch.testing.assert_close(soft.grad, logits.grad)
-
-
-def test_a_row_that_rules_out_everything_is_nan():
-    assert ours.cross_entropy(torch.full((1, 3), -float("inf")), torch.tensor([0])).isnan()
-
-
-def test_one_class_costs_nothing():
-    logits = torch.tensor([[3.0]], requires_grad=True)
-    loss = ours.cross_entropy(logits, torch.tensor([0]))
-    loss.backward()
-    assert loss == 0
-    assert logits.grad == 0
 
 
 @pytest.mark.parametrize("by_hand", [True, False], ids=["own backward", "formula"])
@@ -284,13 +189,6 @@ def test_changing_the_target_before_the_backward_is_noticed():
         loss.backward()
 
 
-def test_non_contiguous_logits():
-    logits, target = example((5, 6), torch.float32)
-    strided = logits.t().contiguous().t()
-    assert not strided.is_contiguous()
-    assert torch.equal(ours.cross_entropy(strided, target), ours.cross_entropy(logits, target))
-
-
 def test_rows_do_not_depend_on_their_neighbours():
     """More rows than one block holds: each row's loss is the same to the bit wherever it stands."""
     logits, target = example((300, 1000), torch.float32)
@@ -308,43 +206,6 @@ def test_a_single_row_takes_its_index_in_either_shape():
     row = torch.randn(4)
     for target in (torch.tensor(2), torch.tensor([2])):
         torch.testing.assert_close(ours.cross_entropy(row, target), F.cross_entropy(row, target))
-
-
-@pytest.mark.parametrize("flags", [{"size_average": False}, {"reduce": False}, {"size_average": True, "reduce": True}])
-def test_deprecated_flags_still_mean_what_they_meant(flags):
-    logits, target = example((4, 5))
-    with pytest.warns(UserWarning, match="please use reduction="):
-        theirs = F.cross_entropy(logits, target, **flags)
-    with pytest.warns(UserWarning, match="please use reduction="):
-        torch.testing.assert_close(ours.cross_entropy(logits, target, **flags), theirs)
-
-
-def test_positional_arguments_stand_where_pytorch_has_them():
-    logits, target = example((4, 5))
-    target[0] = 3
-    weight = torch.rand(5, dtype=torch.float64)
-    arguments = (logits, target, weight, None, 3, None, "sum", 0.1)
-    torch.testing.assert_close(ours.cross_entropy(*arguments), F.cross_entropy(*arguments))
-    torch.testing.assert_close(ours.nll_loss(*arguments[:7]), F.nll_loss(*arguments[:7]))
-
-
-@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_nll_loss_matches_pytorch(shape, weighted, reduction):
-    logits, target = example(shape)
-    axis = 0 if len(shape) == 1 else 1
-    weight = torch.rand(5, dtype=torch.float64) if weighted else None
-    if target.dim():
-        target.view(-1)[0] = -100
-    for function in (F.nll_loss, ours.nll_loss):
-        leaf = logits.log_softmax(axis).requires_grad_()
-        loss = function(leaf, target, weight, reduction=reduction)
-        loss.sum().backward()
-        if function is F.nll_loss:
-            expected, expected_gradient = loss, leaf.grad
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(leaf.grad, expected_gradient)
 
 
 def test_published_numbers():

@@ -1,6 +1,7 @@
 """The modules store options and call the functions: nothing is lost on the way."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -61,10 +62,75 @@ def test_module_calls_the_function_with_all_its_options(module, arguments, expec
     torch.testing.assert_close(copied(*arguments), expected())
 
 
-@pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss"])
+OF_PYTORCH = ["CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss", "KLDivLoss"]
+
+
+@pytest.mark.parametrize("name", OF_PYTORCH)
 def test_module_is_a_kind_of_pytorchs(name):
     assert issubclass(getattr(nn, name), getattr(torch.nn, name))
     assert getattr(lastlayer.nn, name) is getattr(nn, name)
+
+
+@pytest.mark.parametrize("name", OF_PYTORCH)
+def test_arguments_have_pytorchs_names_order_and_defaults(name):
+    theirs = list(inspect.signature(getattr(torch.nn, name)).parameters.values())
+    ours = list(inspect.signature(getattr(nn, name)).parameters.values())
+    assert [(p.name, p.default) for p in ours[: len(theirs)]] == [(p.name, p.default) for p in theirs]
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in ours[len(theirs) :])
+
+
+@pytest.mark.parametrize(
+    "flags", [{"size_average": False}, {"reduce": False}, {"size_average": True, "reduce": True}], ids=str
+)
+@pytest.mark.parametrize("name", OF_PYTORCH)
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_deprecated_flags_mean_what_they_meant(name, flags):
+    target = Y[:5] if name in ("CrossEntropyLoss", "NLLLoss") else P[:5]
+    values = P[:5] if name == "BCELoss" else Z[:5]
+    with pytest.warns(UserWarning, match="please use reduction="):
+        ours, theirs = (getattr(room, name)(**flags) for room in (nn, torch.nn))
+    assert ours.reduction == theirs.reduction
+    torch.testing.assert_close(ours(values, target), theirs(values, target))
+
+
+@pytest.mark.parametrize("name", OF_PYTORCH)
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_values_gradients_and_state_are_pytorchs(name):
+    """A module of theirs may be replaced by ours in the middle of a training run."""
+    target = Y if name in ("CrossEntropyLoss", "NLLLoss") else P.flip(0)
+    options = {} if name == "KLDivLoss" else {"weight": WEIGHT}
+    theirs = getattr(torch.nn, name)(**options)
+    ours = getattr(nn, name)(**({key: torch.ones_like(value) for key, value in options.items()}))
+    ours.load_state_dict(theirs.state_dict())
+    gradients = []
+    for module in (ours, theirs):
+        leaf = (P if name == "BCELoss" else Z).clone().requires_grad_()
+        loss = module(leaf, target)
+        loss.backward()
+        gradients += [loss.detach(), leaf.grad]
+    torch.testing.assert_close(gradients[0], gradients[2])
+    torch.testing.assert_close(gradients[1], gradients[3])
+    assert ours.double().state_dict().keys() == theirs.state_dict().keys()
+
+
+def test_weights_move_with_the_module():
+    """They are buffers: .double() and .to() reach them, an optimizer does not."""
+    for module in (nn.CrossEntropyLoss(WEIGHT), nn.BCEWithLogitsLoss(WEIGHT, pos_weight=WEIGHT)):
+        assert not list(module.parameters())
+        assert all(x.dtype is torch.float64 for x in copy.deepcopy(module).double().buffers())
+        assert all(x.device.type == "meta" for x in copy.deepcopy(module).to("meta").buffers())
+        assert list(module.buffers())
+
+
+@pytest.mark.parametrize("name", ["CrossEntropyLoss", "BCEWithLogitsLoss", "NLLLoss"])
+def test_a_module_has_every_derivative_of_its_function(name):
+    module = getattr(nn, name)(WEIGHT.double())
+    target = P.double() if name == "BCEWithLogitsLoss" else Y
+    z = Z.double().requires_grad_()
+    assert torch.autograd.gradcheck(module, (z, target), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(module, (z, target))
+    mapped = torch.func.vmap(module, in_dims=(0, None))(torch.stack([z, 2 * z]).detach(), target)
+    torch.testing.assert_close(mapped, torch.stack([module(z, target), module(2 * z, target)]).detach())
 
 
 def test_unknown_backend_is_refused_by_every_module():

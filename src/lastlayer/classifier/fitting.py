@@ -313,7 +313,11 @@ def explained(logits: Tensor, target: int | None, spec: ModelSpec, name: str) ->
     """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
     trace = explain(logits, target, classes=spec.task.names, kind=spec.task.kind, temperature=spec.temperature)
     predicted = spec.task.names[int(training.decided(logits.unsqueeze(0))[0])]
-    return replace(trace, context={"input": name, "prediction": predicted})
+    context = {"input": name, "prediction": predicted}
+    if trace.kind == "multiclass":
+        facts = trace["decision"].facts
+        context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
+    return replace(trace, context=context)
 
 
 def name_of(source: Any) -> str:

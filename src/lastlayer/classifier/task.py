@@ -10,6 +10,7 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import Label, examples, listing, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, DataError, did_you_mean
+from lastlayer.explanation.advice import Advice
 from lastlayer.messages.wording import option
 
 _MANY_NUMBERS = 30  # more different whole numbers than this, and few rows of each, look like a quantity
@@ -90,6 +91,7 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
     if kind == "multiclass":
         override = f" Override: {option('task', 'binary')}." if len(classes) == 2 else ""
         journal.say(f"Task: multiclass, because {reason}: softmax and cross-entropy.{override}")
+        journal.say(_why("multiclass"))
         return Task("multiclass", classes)
     task = Task("binary", classes)
     if config.positive is not None and task.index(config.positive) == 0:
@@ -98,7 +100,14 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
         f"Task: binary, because {reason}: one sigmoid, {task.names[1]!r} counts as yes. "
         f"Override: {option('positive', task.names[0])}, or {option('task', 'multiclass')}."
     )
+    journal.say(_why("binary"))
     return task
+
+
+def _why(kind: str) -> str:
+    """What `lastlayer advise` says of such a task, in one line."""
+    advice = Advice(kind)
+    return f"Why: {advice.say('why')}. Decision: {advice.say('decision')}."
 
 
 def check_labels(labels: Sequence[Label], config: Config, folders: Sequence[str] = ()) -> None:

@@ -1,5 +1,6 @@
 """From probabilities to decisions: are they calibrated, and how good are they?"""
 
+from lastlayer.decisions._decide import decide
 from lastlayer.decisions._reliability import Bin, Reliability, reliability
 from lastlayer.decisions.scores import brier_score, log_loss
 from lastlayer.decisions.temperature import Calibration, calibrate, fit_temperature
@@ -10,6 +11,7 @@ __all__ = [
     "Reliability",
     "brier_score",
     "calibrate",
+    "decide",
     "fit_temperature",
     "log_loss",
     "reliability",

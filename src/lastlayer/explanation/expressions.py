@@ -1,14 +1,14 @@
-"""Formulas as small trees: one tree prints with its symbols, or with the numbers in them."""
+"""Formulas as small trees. One tree prints with its symbols or with the numbers in it, and can be worked out."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import isinf, isnan
+from typing import Any
 
 from torch import Tensor
 
-_SUBSCRIPTS = {"j": "ⱼ", "k": "ₖ"}
-_STRENGTH = {"+": 1, "−": 1, "·": 2, "/": 2}
-_SHOWN_TERMS = 3
+from lastlayer.errors import OptionError
 
 
 class Expr:
@@ -29,11 +29,20 @@ class Expr:
     def __mul__(self, other: "Expr | float") -> "Binary":
         return Binary("·", self, expr(other))
 
+    def __rmul__(self, other: float) -> "Binary":
+        return Binary("·", expr(other), self)
+
     def __truediv__(self, other: "Expr | float") -> "Binary":
         return Binary("/", self, expr(other))
 
     def __rtruediv__(self, other: float) -> "Binary":
         return Binary("/", expr(other), self)
+
+    def __pow__(self, other: "Expr | float") -> "Binary":
+        return Binary("^", self, expr(other))
+
+    def __rpow__(self, other: float) -> "Binary":
+        return Binary("^", expr(other), self)
 
     def __neg__(self) -> "Call":
         return Call("−", self)
@@ -48,15 +57,20 @@ class Number(Expr):
 
 @dataclass(frozen=True)
 class Symbol(Expr):
-    """A named value: of the whole row, or with an index j (each class) or k (summed over)."""
+    """A named value and the indices of its axes, a letter each: z of class j in row i is `Symbol("z", "ij")`.
+
+    i counts rows, j classes, m features; k is a class and n a row that a sum runs over. `at` is a last index that is
+    itself a value: `Symbol("p", "i", at=Symbol("y", "i"))` is the p of row i at class yᵢ.
+    """
 
     name: str
-    index: str | None = None
+    index: str = ""
+    at: "Symbol | None" = None
 
 
 @dataclass(frozen=True)
 class Call(Expr):
-    """A function of one argument; the name "−" is negation."""
+    """A function of one argument; the name "−" is negation, "[]" is 1 where the argument holds and 0 elsewhere."""
 
     function: str
     argument: Expr
@@ -72,11 +86,32 @@ class Binary(Expr):
 
 
 @dataclass(frozen=True)
-class Sum(Expr):
-    """The sum over k of `term`, or the largest (`function` "max")."""
+class Over(Expr):
+    """A function of `term` for every `index`: the sum ("Σ"), the largest ("max") or where it is ("argmax")."""
 
+    function: str
+    index: str
     term: Expr
-    function: str = "Σ"
+
+
+def total(term: Expr, index: str = "k") -> Over:
+    """The sum of `term` over `index`."""
+    return Over("Σ", index, term)
+
+
+def largest(term: Expr, index: str = "k") -> Over:
+    """The largest `term`."""
+    return Over("max", index, term)
+
+
+def exp(argument: Expr) -> Call:
+    """The exponential function."""
+    return Call("exp", argument)
+
+
+def log(argument: Expr) -> Call:
+    """The natural logarithm."""
+    return Call("log", argument)
 
 
 def expr(value: Expr | float) -> Expr:
@@ -84,100 +119,140 @@ def expr(value: Expr | float) -> Expr:
     return value if isinstance(value, Expr) else Number(value)
 
 
-def symbols(tree: Expr) -> str:
-    """Print the tree with its symbols.
+def leaves(tree: Expr) -> Iterator[Symbol]:
+    """Every symbol of the tree, from left to right; those inside an index too."""
+    match tree:
+        case Symbol(at=at):
+            yield tree
+            if at is not None:
+                yield at
+        case Call(argument=inner) | Over(term=inner):
+            yield from leaves(inner)
+        case Binary(left=left, right=right):
+            yield from leaves(left)
+            yield from leaves(right)
 
-    >>> symbols(Call("exp", Symbol("z", "j") - Symbol("m")))
-    'exp(zⱼ − m)'
-    """
-    return _print(tree, lambda leaf: leaf.name + _SUBSCRIPTS.get(leaf.index or "", ""))
+
+def size_of(tree: Over, values: Mapping[str, Tensor]) -> int:
+    """How many terms the tree runs over."""
+    sizes = (values[s.name].shape[s.index.index(tree.index)] for s in leaves(tree.term) if tree.index in s.index)
+    return next(sizes, 1)
 
 
-def numbers(tree: Expr, values: Mapping[str, Tensor], row: int = 0, order: Sequence[int] | None = None) -> str:
-    """Print the tree with the numbers in it, those of class `row` where it has an index j.
+def look_up(symbol: Symbol, values: Mapping[str, Tensor], places: Mapping[str, int]) -> float:
+    """The number that a symbol stands for, with its indices at `places`."""
+    index = [places[letter] for letter in symbol.index]
+    if symbol.at is not None:
+        index.append(int(look_up(symbol.at, values, places)))
+    value = values[symbol.name]
+    if any(not 0 <= place < size for place, size in zip(index, value.shape, strict=True)):
+        return math.nan  # the index of a row that is ignored names no class
+    return float(value[tuple(index)])
 
-    A sum over many classes is spelt out for the first few of `order`.
+
+def worked_out(tree: Expr, values: Mapping[str, Tensor], places: Mapping[str, int] | None = None) -> float:
+    """The number that comes of the tree, in float64 and as it is written: no shift, no care.
 
     >>> import torch
-    >>> numbers(Call("exp", Symbol("d", "j")), {"d": torch.tensor([0.0, -2.0])}, row=1)
-    'exp(−2)'
-    >>> numbers(Sum(Symbol("e", "k")), {"e": torch.tensor([1.0, 0.5, 0.25, 0.125])})
-    '1 + 0.5 + 0.25 + …'
+    >>> z = torch.tensor([4.0, 2.0, -2.0])
+    >>> round(worked_out(log(total(exp(Symbol("z", "k")))) - Symbol("z", "j"), {"z": z}, {"j": 0}), 4)
+    0.1291
     """
-
-    def value_of(place: int) -> Callable[[Symbol], str]:
-        def leaf(symbol: Symbol) -> str:
-            value = values[symbol.name]
-            return short(float(value if value.dim() == 0 else value[place]))
-
-        return leaf
-
-    def terms(term: Expr) -> list[str]:
-        count = max((len(values[leaf.name]) for leaf in _leaves(term) if values[leaf.name].dim()), default=1)
-        places = range(count) if order is None else order
-        shown = [_print(term, value_of(place)) for place in places[:_SHOWN_TERMS]]
-        return shown if count <= _SHOWN_TERMS else [*shown, "…"]
-
-    return _print(tree, value_of(row), terms)
-
-
-def short(value: float) -> str:
-    """Print a number for reading: four decimals at most, a real minus sign, powers of ten where they are needed.
-
-    >>> short(-2.0), short(0.11892), short(1.23456e-9)
-    ('−2', '0.1189', '1.235e−09')
-    """
-    if isnan(value):
-        return "NaN"
-    if isinf(value):
-        return "∞" if value > 0 else "−∞"
-    size = abs(value)
-    text = f"{value:.3e}" if size and not 1e-4 <= size < 1e6 else f"{value:.4f}".rstrip("0").rstrip(".")
-    return text.replace("-", "−")
-
-
-def _print(
-    tree: Expr, leaf: Callable[[Symbol], str], terms: Callable[[Expr], list[str]] | None = None, above: int = 0
-) -> str:
-    """Print the tree; `above` is the strength of the operator around it, `terms` spells a sum out."""
+    places = places or {}
     match tree:
         case Number(value):
-            return short(value)
+            return value
         case Symbol():
-            return leaf(tree)
-        case Call("−", argument):
-            return f"−{_in_parentheses(_print(argument, leaf, terms, 3))}"
+            return look_up(tree, values, places)
         case Call(function, argument):
-            inner = _print(argument, leaf, terms)
-            bare = isinstance(argument, Symbol) and not inner.startswith("−")
-            return f"{function} {inner}" if bare else f"{function}({inner})"
-        case Sum(term, "max"):
-            return f"max({', '.join(terms(term))})" if terms else f"maxₖ {_print(term, leaf, terms, 3)}"
-        case Sum(term):
-            text = " + ".join(map(_in_parentheses, terms(term))) if terms else f"Σₖ {_print(term, leaf, terms, 2)}"
-            return f"({text})" if terms and above > 1 else text
-        case Binary(operator, left, right):
-            strength = _STRENGTH[operator]
-            first = _print(left, leaf, terms, strength)
-            second = _in_parentheses(_print(right, leaf, terms, strength + (operator in "−/")))
-            text = f"{first} {operator} {second}"
-            return f"({text})" if strength < above else text
+            return _FUNCTIONS[function](worked_out(argument, values, places))
+        case Binary("·", left, right):
+            first = worked_out(left, values, places)
+            return 0.0 if first == 0 else first * worked_out(right, values, places)  # 0 · log 0 is 0
+        case Binary(sign, left, right):
+            return _OPERATORS[sign](worked_out(left, values, places), worked_out(right, values, places))
+        case Over(function, index, term):
+            count = size_of(tree, values)
+            found = [worked_out(term, values, {**places, index: place}) for place in range(count)]
+            if function == "argmax":
+                return float(max(range(count), key=found.__getitem__))
+            return math.fsum(found) if function == "Σ" else max(found)
     raise TypeError(f"not an expression: {tree!r}")
 
 
-def _in_parentheses(text: str) -> str:
-    """A negative number behind an operator gets parentheses: 4 − (−2)."""
-    return f"({text})" if text.startswith("−") else text
+def to_plain(tree: Expr) -> Any:
+    """The tree as lists, strings and numbers, for JSON.
 
-
-def _leaves(tree: Expr) -> list[Symbol]:
+    >>> to_plain(exp(Symbol("z", "j")))
+    ['exp', ['z', 'j']]
+    """
     match tree:
-        case Symbol():
-            return [tree]
-        case Call(_, argument):
-            return _leaves(argument)
-        case Sum(term):
-            return _leaves(term)
-        case Binary(_, left, right):
-            return _leaves(left) + _leaves(right)
-    return []
+        case Number(value):
+            return value
+        case Symbol(name, index, None):
+            return [name, index]
+        case Symbol(name, index, at):
+            return [name, index, to_plain(expr(at))]  # type: ignore[arg-type]  # at is a symbol here
+        case Call(function, argument):
+            return [f"call:{function}" if function not in ("exp", "log") else function, to_plain(argument)]
+        case Binary(sign, left, right):
+            return [f"op:{sign}", to_plain(left), to_plain(right)]
+        case Over(function, index, term):
+            return [f"over:{function}", index, to_plain(term)]
+    raise TypeError(f"not an expression: {tree!r}")
+
+
+def from_plain(plain: Any) -> Expr:
+    """Undo `to_plain`.
+
+    >>> from_plain(["exp", ["z", "j"]])
+    Call(function='exp', argument=Symbol(name='z', index='j', at=None))
+    """
+    match plain:
+        case int() | float():
+            return Number(plain)
+        case ["exp" | "log" as function, [*argument]]:
+            return Call(function, from_plain(argument))
+        case ["exp" | "log" as function, int() | float() as argument]:
+            return Call(function, Number(argument))
+        case [str(word), argument] if word.startswith("call:"):
+            return Call(word[5:], from_plain(argument))
+        case [str(word), left, right] if word.startswith("op:"):
+            return Binary(word[3:], from_plain(left), from_plain(right))
+        case [str(word), str(index), term] if word.startswith("over:"):
+            return Over(word[5:], index, from_plain(term))
+        case [str(name), str(index)]:
+            return Symbol(name, index)
+        case [str(name), str(index), at]:
+            return Symbol(name, index, from_plain(at))  # type: ignore[arg-type]  # an index is a symbol
+    raise OptionError(f"expected an expression as nested lists, got {plain!r}.")
+
+
+def _exp(x: float) -> float:
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _divide(x: float, y: float) -> float:
+    if y:
+        return x / y
+    return math.nan if x == 0 or math.isnan(x) else math.copysign(math.inf, x)
+
+
+_FUNCTIONS: dict[str, Callable[[float], float]] = {
+    "exp": _exp,
+    "log": lambda x: math.log(x) if x > 0 else -math.inf if x == 0 else math.nan,
+    "log₂": lambda x: math.log2(x) if x > 0 else -math.inf if x == 0 else math.nan,
+    "−": operator.neg,
+    "σ": lambda x: 1 / (1 + _exp(-x)),
+    "[]": float,
+}
+_OPERATORS: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add,
+    "−": operator.sub,
+    "/": _divide,
+    "^": operator.pow,
+    "=": operator.eq,
+}

@@ -63,7 +63,7 @@ def binary_cross_entropy_with_logits(
     _checks.same_device(input=input, pos_weight=pos_weight)
     _checks.broadcasts("pos_weight", pos_weight, input)
     _checks.probabilities(name, "target", target)
-    loss: Tensor = kernels.select(input, backend).binary_cross_entropy_with_logits(
+    loss: Tensor = kernels.select("binary_cross_entropy_with_logits", input, backend)(
         input,
         target,
         weight,
@@ -122,7 +122,7 @@ def binary_cross_entropy(
     _options(input, weight, focal_gamma, label_smoothing)
     _checks.probabilities(name, "input", input)
     _checks.probabilities(name, "target", target)
-    loss: Tensor = kernels.select(input, backend).binary_cross_entropy(
+    loss: Tensor = kernels.select("binary_cross_entropy", input, backend)(
         input, target, weight, kernels.BinaryOptions(input.dtype, how, focal_gamma, label_smoothing)
     )
     return loss

@@ -46,7 +46,10 @@ def is_floating(function: str, **tensors: Tensor) -> None:
 def not_complex(function: str, tensor: Tensor) -> None:
     """No imaginary part is dropped on the way to a real dtype."""
     if tensor.is_complex():
-        raise DtypeError(f"{function} is not implemented for {_name(tensor)}: expected real numbers. Pass input.real.")
+        raise DtypeError(
+            f"{function} is not implemented for {_name(tensor)}: expected float16, bfloat16, float32 or float64. "
+            "A complex number has no place among probabilities; pass input.real if its real part is meant."
+        )
 
 
 def same_device(**tensors: Tensor | None) -> None:
@@ -96,6 +99,8 @@ def rows_of(input: Tensor, axis: int) -> tuple[int, ...]:
 
 def index_target(input: Tensor, target: Tensor, axis: int, ignore_index: int, check: bool | None) -> int | None:
     """`target` holds one class index per row of `input`; see `indices_named` for what is returned."""
+    if input.dim() == 2 and target.dim() == 1 and len(target) == len(input) and target.dtype is torch.int64:
+        return indices_named(target, input.shape[1], ignore_index, check)  # what nearly every call is
     expected = rows_of(input, axis)
     found = tuple(target.shape)
     if found != expected and not (input.dim() == 1 and found == (1,)):  # PyTorch takes (1,) for a single row too
@@ -111,10 +116,15 @@ def index_target(input: Tensor, target: Tensor, axis: int, ignore_index: int, ch
 
 def _wrong_shape(input: Tensor, target: Tensor, expected: tuple[int, ...]) -> str:
     found = tuple(target.shape)
-    if input.dim() <= 2 and len(found) > 1:
+    if input.dim() == 1 and len(found) == 1:
+        opening = f"For 1D input, 1D target must have size 1, but got target size: {found[0]}"
+    elif input.dim() <= 2 and len(found) > 1:
         opening = "0D or 1D target tensor expected, multi-target not supported"
     elif input.dim() > 2 and len(found) != len(expected):
-        opening = f"only batches of spatial targets supported but got targets of dimension: {len(found)}"
+        only = "only batches of spatial targets supported"
+        opening = f"{only} (3D tensors) but got targets of dimension: {len(found)}"
+        if input.dim() != 4:
+            opening = f"{only} but got targets of dimension: {len(found)}"
     elif found and expected and found[0] != expected[0]:
         opening = f"Expected input batch_size ({expected[0]}) to match target batch_size ({found[0]})"
     else:
@@ -162,7 +172,8 @@ def indices_named(target: Tensor, classes: int, ignore_index: int, check: bool |
         return ignore_index
     if target.numel() == 0:
         return None
-    low, high = (int(bound) for bound in torch.aminmax(target))
+    smallest, largest = torch.aminmax(target)
+    low, high = smallest.item(), largest.item()
     if low >= 0 and high < classes:
         return ignore_index if 0 <= ignore_index < classes else None
     flat = target.reshape(-1).to(torch.int64)
@@ -233,11 +244,11 @@ def broadcasts(name: str, tensor: Tensor | None, input: Tensor) -> None:
 
 
 def probabilities(function: str, name: str, tensor: Tensor) -> None:
-    """Every value lies in [0, 1]; a NaN is let through and gives NaN, but for the input of a loss, as in PyTorch."""
+    """Every value lies in [0, 1]; a NaN is let through and gives NaN, but for the losses that PyTorch guards too."""
     if tensor.numel() == 0 or not values_can_be_read(tensor):
         return
     low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
-    if low < 0 or high > 1 or (name == "input" and low != low):
+    if low < 0 or high > 1 or (function == "binary_cross_entropy" and low != low):
         advice = "For logits use binary_cross_entropy_with_logits." if name == "input" else "Rescale the targets."
         raise ProbabilityError(
             f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "

@@ -85,10 +85,10 @@ def cross_entropy(
     _checks.same_device(input=input, target=target, weight=weight)
     _checks.class_weight(weight, input.shape[axis], check)
 
-    dtype, guard = input.dtype, None
+    dtype, guard = _reduction.loss_dtype(input), None
     if target.shape == input.shape:
         _checks.probability_target(input, target, ignore_index)
-        dtype = torch.promote_types(input.dtype, target.dtype)
+        dtype = torch.promote_types(dtype, target.dtype)
         dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
         target = target.movedim(axis, -1)
     else:
@@ -96,7 +96,7 @@ def cross_entropy(
         target = _indices(input, target)
     loss: Tensor
     lse: Tensor
-    loss, lse = kernels.select(input, backend).cross_entropy(
+    loss, lse = kernels.select("cross_entropy", input, backend)(
         input if input.dim() <= 2 else input.movedim(axis, -1),
         target,
         weight,
@@ -156,15 +156,16 @@ def nll_loss(
     _checks.same_device(input=input, target=target, weight=weight)
     _checks.class_weight(weight, input.shape[axis], check)
     guard = _checks.index_target(input, target, axis, ignore_index, check)
-    loss: Tensor = kernels.select(input, backend).nll_loss(
+    loss: Tensor = kernels.select("nll_loss", input, backend)(
         input if input.dim() <= 2 else input.movedim(axis, -1),
         _indices(input, target),
         weight,
-        kernels.Options(input.dtype, how, empty=empty, ignore_index=guard),
+        kernels.Options(_reduction.loss_dtype(input), how, empty=empty, ignore_index=guard),
     )
     return loss
 
 
 def _indices(input: Tensor, target: Tensor) -> Tensor:
     """int64; a single row's index as a scalar, which PyTorch takes as (1,) too."""
-    return target.long().reshape(()) if input.dim() == 1 else target.long()
+    index = target if target.dtype is torch.int64 else target.long()
+    return index.reshape(()) if input.dim() == 1 else index

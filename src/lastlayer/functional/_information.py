@@ -32,7 +32,7 @@ def surprisal(p: Float[Tensor, "*shape"], *, backend: str = "auto") -> Float[Ten
     """
     _checks.is_floating("surprisal", p=p)
     _checks.probabilities("surprisal", "p", p)
-    result: Tensor = kernels.select(p, backend).surprisal(p)
+    result: Tensor = kernels.select("surprisal", p, backend)(p)
     return result
 
 
@@ -62,7 +62,7 @@ def entropy(
     """
     _checks.is_floating("entropy", logits=logits)
     _checks.positive("temperature", temperature)
-    result: Tensor = kernels.select(logits, backend).entropy(logits, _checks.dimension(logits, dim), temperature)
+    result: Tensor = kernels.select("entropy", logits, backend)(logits, _checks.dimension(logits, dim), temperature)
     return result
 
 
@@ -96,7 +96,7 @@ def cross_entropy_of(
     _same(p, q, "p", "q")
     _checks.probabilities("cross_entropy_of", "p", p)
     _checks.probabilities("cross_entropy_of", "q", q)
-    result: Tensor = kernels.select(p, backend).cross_entropy_of(p, q, _checks.dimension(p, dim))
+    result: Tensor = kernels.select("cross_entropy_of", p, backend)(p, q, _checks.dimension(p, dim))
     return result
 
 
@@ -129,7 +129,7 @@ def kl_divergence(
     _checks.is_floating("kl_divergence", p_logits=p_logits, q_logits=q_logits)
     _same(p_logits, q_logits, "p_logits", "q_logits")
     dim = _checks.dimension(p_logits, dim)
-    result: Tensor = kernels.select(p_logits, backend).kl_divergence(p_logits, q_logits, dim)
+    result: Tensor = kernels.select("kl_divergence", p_logits, backend)(p_logits, q_logits, dim)
     return result
 
 
@@ -183,7 +183,7 @@ def kl_div(
             "'batchmean' divides only by the batch size, and aligns with the KL math definition.",
             stacklevel=2,
         )
-    loss: Tensor = kernels.select(input, backend).kl_div(input, target, log_target)
+    loss: Tensor = kernels.select("kl_div", input, backend)(input, target, log_target)
     if how == "batchmean":
         loss = loss.sum() / input.shape[0] if input.dim() else loss.sum()
     elif how != "none":

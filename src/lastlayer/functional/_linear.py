@@ -1,14 +1,14 @@
 """Losses from the last hidden layer on: the linear map to the logits is part of them."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lastlayer import kernels
-from lastlayer.errors import ShapeError
-from lastlayer.functional import _checks
-from lastlayer.functional._binary_cross_entropy import binary_cross_entropy_with_logits
-from lastlayer.functional._cross_entropy import cross_entropy
+from lastlayer.errors import DtypeError, ShapeError
+from lastlayer.functional import _checks, _reduction, _sparse
 from lastlayer.functional._reduction import Empty, Loss, Reduction
 
 
@@ -32,8 +32,8 @@ def linear_cross_entropy(
 ) -> Loss:
     r"""Cross-entropy of the logits input · linear_weightᵀ + linear_bias, in nats.
 
-    The arguments of `torch.nn.functional.linear_cross_entropy` (PyTorch 2.13), for every PyTorch from 2.11. Half
-    precision is multiplied and accumulated in float32, so the logits are never rounded to half.
+    The arguments of `torch.nn.functional.linear_cross_entropy` (PyTorch 2.13), for every PyTorch from 2.11. The
+    logits exist one chunk at a time, and so does their gradient: never rows × classes of them.
 
     Args:
         input: Features of shape (features) or (…, features).
@@ -68,52 +68,53 @@ def linear_cross_entropy(
 
     Source: Wijmans et al. 2024, arXiv:2411.09009.
     """
-    name = "linear_cross_entropy"
-    _checks.is_tensor(name, input=input, linear_weight=linear_weight, target=target)
-    _checks.is_floating(name, input=input, linear_weight=linear_weight)
-    classes, *more = linear_weight.shape[:-1] or (0,)
-    _checks.same_device(input=input, linear_weight=linear_weight, linear_bias=linear_bias, target=target)
-    _fits(input, linear_weight, linear_bias, (classes, *more), least=2)
+    how = _reduction.choose(reduction, None, None)
+    _reduction.empty_rule(empty)
+    _checks.fraction("label_smoothing", label_smoothing)
+    _checks.at_least_zero("z_loss", z_loss)
+    _checks.positive("softcap", softcap)
+    _checks.positive("temperature", temperature)
+    layer, axes = _layer("linear_cross_entropy", input, linear_weight, linear_bias, target, least=2)
+    classes, *more = axes
     if more and input.dim() < 2:
         raise ShapeError(
             f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} requires batched input, "
             f"got {tuple(input.shape)}: pass (rows, features)."
         )
-    flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
-    product: Tensor = kernels.select(input, backend).linear(
-        input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias
-    )
     rows = input.shape[:-1]
+    # The shape of the logits, with which the target has to fit: the class axis is last, or in front of d1, …, dK.
+    shape = (*rows, classes, *more) if more or len(rows) < 2 else (rows.numel(), classes)
+    target = target if more else _rows_first(target, rows, classes)
+    meta = torch.empty(shape, dtype=input.dtype, device="meta")
+    axis = _checks.class_axis(meta)
+    _checks.same_device(input=input, weight=weight)
+    _checks.class_weight(weight, classes, check)
+    ignored = -100 if ignore_index is None else ignore_index
+    dtype, guard = _reduction.loss_dtype(input), None
+    if target.shape == shape:
+        _checks.probability_target(meta, target, ignored)
+        dtype = torch.promote_types(dtype, target.dtype)
+    else:
+        guard = _checks.index_target(meta, target, axis, ignored, check)
+        target = target.long()
+    options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard)
     if more:
-        logits = product.reshape(*rows, classes, *more)
-    else:  # leading axes are rows: the class axis stays last, and cross_entropy wants it at 1
-        logits = product.reshape(-1, classes) if input.dim() > 1 else product
-        target = _rows_first(target, rows, classes)
-    loss, lse = cross_entropy(
-        logits,
-        target,
-        weight,
-        ignore_index=-100 if ignore_index is None else ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-        z_loss=z_loss,
-        softcap=softcap,
-        temperature=temperature,
-        return_lse=True,
-        empty=empty,
-        check=check,
-        backend=backend,
-    )
-    if not more:
-        loss, lse = loss.reshape(rows) if reduction == "none" else loss, lse.reshape(rows)
-    loss = loss.to(input.dtype)
+        z = layer.logits().reshape(shape).movedim(axis, -1)
+        target = target.movedim(axis, -1) if target.is_floating_point() else target
+        loss, lse = kernels.select("cross_entropy", z, backend)(z, target, weight, options)
+    else:
+        flat = target.reshape(-1, classes) if target.is_floating_point() else target.reshape(-1)
+        rows_of = kernels.select("cross_entropy_rows", layer.features, backend)
+        loss, lse = kernels.linear_cross_entropy(rows_of, layer, flat, weight, options, return_lse)
+        loss, lse = loss.reshape(rows) if how == "none" else loss, lse.reshape(rows) if return_lse else lse
+    loss = loss.to(dtype)
     return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
 
 
 def linear_binary_cross_entropy(
     input: Float[Tensor, "*rows features"],
     linear_weight: Float[Tensor, "*classes features"],
-    target: Float[Tensor, "..."],
+    target: Float[Tensor, "..."] | Sequence[Sequence[int]],
     *,
     linear_bias: Float[Tensor, "*classes"] | None = None,
     weight: Float[Tensor, "..."] | None = None,
@@ -128,7 +129,9 @@ def linear_binary_cross_entropy(
     Args:
         input: Features of shape (…, features).
         linear_weight: (classes, features) for one question per class, or (features) for a single question.
-        target: Probabilities of "yes" in [0, 1]: (…, classes), or (…) for a single question.
+        target: Probabilities of "yes" in [0, 1]: (…, classes), or (…) for a single question. Where few of many
+            classes are "yes": one list of class indices per row, or a CSR tensor (rows, classes); neither is ever
+            made dense.
         linear_bias: (classes), or () for a single question.
         weight: As in `binary_cross_entropy_with_logits`.
         pos_weight: As in `binary_cross_entropy_with_logits`.
@@ -149,27 +152,85 @@ def linear_binary_cross_entropy(
     >>> linear_binary_cross_entropy(torch.tensor([[1.0, 0.5]]), torch.tensor([2.0, 0.0]), torch.tensor([1.0]))
     tensor(0.1269)
     """
-    _checks.is_floating("linear_binary_cross_entropy", input=input, linear_weight=linear_weight, target=target)
-    _checks.same_device(input=input, linear_weight=linear_weight, linear_bias=linear_bias, target=target)
-    _fits(input, linear_weight, linear_bias, tuple(linear_weight.shape[:-1]), least=1)
-    flat_bias = None if linear_bias is None else linear_bias.reshape(-1)
-    product: Tensor = kernels.select(input, backend).linear(
-        input, linear_weight.reshape(-1, linear_weight.shape[-1]), flat_bias
-    )
-    loss = binary_cross_entropy_with_logits(
-        product.reshape(*input.shape[:-1], *linear_weight.shape[:-1]),
-        target.to(product.dtype) if target.dtype == input.dtype else target,
+    how = _reduction.choose(reduction, None, None)
+    _checks.at_least_zero("focal_gamma", focal_gamma)
+    _checks.fraction("label_smoothing", label_smoothing)
+    name = "linear_binary_cross_entropy"
+    layer, axes = _layer(name, input, linear_weight, linear_bias, target, least=1)
+    shape = (*input.shape[:-1], *axes)
+    meta = torch.empty(shape, device="meta")
+    for factor_name, factor in (("weight", weight), ("pos_weight", pos_weight)):
+        _checks.non_negative(factor_name, factor)
+        _checks.same_device(input=input, **{factor_name: factor})
+        _checks.broadcasts(factor_name, factor, meta)
+    flat = (layer.features.shape[0], layer.weight.shape[0])
+    labels = _binary_target(name, target, shape, flat, input.device)
+    dtype = _reduction.loss_dtype(input)
+    if isinstance(labels, Tensor):
+        dtype = torch.promote_types(dtype, labels.dtype)
+    weight, pos_weight = (None if x is None else _flat_factor(x, shape, flat) for x in (weight, pos_weight))
+    loss: Tensor = kernels.linear_binary_cross_entropy(
+        kernels.select("binary_cross_entropy_elements", layer.features, backend),
+        layer,
+        labels,
         weight,
-        pos_weight=pos_weight,
-        reduction=reduction,
-        focal_gamma=focal_gamma,
-        label_smoothing=label_smoothing,
-        backend=backend,
+        pos_weight,
+        kernels.BinaryOptions(dtype, how, focal_gamma, label_smoothing),
     )
-    return loss.to(input.dtype)
+    return loss.reshape(shape) if how == "none" else loss
 
 
-def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, classes: tuple[int, ...], *, least: int) -> None:
+def _layer(
+    name: str, input: Tensor, weight: Tensor, bias: Tensor | None, target: object, *, least: int
+) -> tuple[kernels.Layer, tuple[int, ...]]:
+    """The linear map with its axes flattened, and those of its outputs."""
+    _checks.is_tensor(name, input=input, linear_weight=weight)
+    _checks.is_floating(name, input=input, linear_weight=weight)
+    if isinstance(target, Tensor):
+        _checks.same_device(input=input, target=target)
+    _checks.same_device(input=input, linear_weight=weight, linear_bias=bias)
+    axes = tuple(weight.shape[:-1])
+    device = input.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    _fits(input, weight, bias, axes, least=least, autocast=autocast)
+    if autocast:
+        half = torch.get_autocast_dtype(device)
+        weight, bias = weight.to(half), None if bias is None else bias.to(half)
+    features = (input.to(half) if autocast else input).reshape(-1, input.shape[-1])
+    flat_bias = None if bias is None else bias.reshape(-1)
+    return kernels.Layer(features, weight.reshape(-1, weight.shape[-1]), flat_bias), axes
+
+
+def _binary_target(
+    name: str,
+    target: Tensor | Sequence[Sequence[int]],
+    shape: tuple[int, ...],
+    flat: tuple[int, int],
+    device: torch.device,
+) -> Tensor | kernels.Sparse:
+    """Dense targets as a matrix, or sparse ones in compressed rows."""
+    if isinstance(target, Tensor) and target.layout is torch.strided:
+        _checks.is_floating(name, target=target)
+        if tuple(target.shape) != shape:
+            raise ShapeError(
+                f"Target size ({target.shape}) must be the same as input size ({torch.Size(shape)}). "
+                "They need one target per class of each row; sparse ones are lists of class indices, or in CSR layout."
+            )
+        _checks.probabilities(name, "target", target)
+        return target.reshape(flat)
+    return _sparse.compressed(target, flat, device)
+
+
+def _flat_factor(factor: Tensor, shape: tuple[int, ...], flat: tuple[int, int]) -> Tensor:
+    """A factor that broadcasts to `shape`, so that it broadcasts to the matrix `flat`."""
+    if factor.dim() < 2 and shape[-1:] == flat[1:]:
+        return factor
+    return factor.expand(shape).reshape(flat)
+
+
+def _fits(
+    input: Tensor, weight: Tensor, bias: Tensor | None, classes: tuple[int, ...], *, least: int, autocast: bool
+) -> None:
     if input.dim() < 1:
         raise ShapeError("expected input with dimensionality 1 or more, got 0: pass (rows, features).")
     if weight.dim() < least:
@@ -182,6 +243,12 @@ def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, classes: tuple[int
             f"expected equal input and linear_weight last dimensions (in_features), got {input.shape[-1]} and "
             f"{weight.shape[-1]}, respectively. The weight has one row per class, as in torch.nn.Linear."
         )
+    for name, tensor in (("linear_weight", weight), ("linear_bias", bias)):
+        if tensor is not None and tensor.dtype != input.dtype and not autocast:
+            raise DtypeError(
+                f"expected input and {name} to have the same dtype, got {input.dtype} and {tensor.dtype}. "
+                f"Convert one of them: {name}.to(input.dtype)."
+            )
     if bias is not None:
         _checks.is_floating("linear_bias", linear_bias=bias)
         if tuple(bias.shape) != classes:

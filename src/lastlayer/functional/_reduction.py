@@ -3,6 +3,7 @@
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
 from lastlayer.errors import OptionError
@@ -33,6 +34,15 @@ def choose(reduction: str, size_average: bool | None, reduce: bool | None, *, al
             f"{reduction} is not a valid value for reduction: expected one of {', '.join(map(repr, allowed))}."
         )
     return reduction
+
+
+def loss_dtype(input: Tensor) -> torch.dtype:
+    """The dtype of `input`; under autocast the loss of half-precision logits is float32, as in PyTorch."""
+    if input.dtype not in (torch.float16, torch.bfloat16):
+        return input.dtype
+    device = input.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.float32 if autocast else input.dtype
 
 
 def empty_rule(empty: str) -> None:

@@ -28,7 +28,7 @@ def sigmoid(input: Num[Tensor, "*shape"], *, backend: str = "auto") -> Float[Ten
     Source: Verhulst 1845 (the logistic curve); Cox 1958.
     """
     x = _floating("sigmoid", input)
-    result: Tensor = kernels.select(x, backend).sigmoid(x)
+    result: Tensor = kernels.select("sigmoid", x, backend)(x)
     return result
 
 
@@ -52,7 +52,7 @@ def logit(input: Num[Tensor, "*shape"], eps: float | None = None, *, backend: st
     Source: Berkson 1944.
     """
     p = _floating("logit", input)
-    result: Tensor = kernels.select(p, backend).logit(p, eps)
+    result: Tensor = kernels.select("logit", p, backend)(p, eps)
     return result
 
 
@@ -73,7 +73,7 @@ def logsigmoid(input: Float[Tensor, "*shape"], *, backend: str = "auto") -> Floa
     tensor([  -0.6931, -110.0000])
     """
     _checks.is_floating("logsigmoid", input=input)
-    result: Tensor = kernels.select(input, backend).logsigmoid(input)
+    result: Tensor = kernels.select("logsigmoid", input, backend)(input)
     return result
 
 
@@ -102,7 +102,7 @@ def softplus(
     _checks.is_floating("softplus", input=input)
     if beta == 0:
         raise OptionError("beta must not be 0: the result is divided by it.")
-    result: Tensor = kernels.select(input, backend).softplus(input, beta, threshold)
+    result: Tensor = kernels.select("softplus", input, backend)(input, beta, threshold)
     return result
 
 

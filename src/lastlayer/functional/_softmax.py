@@ -41,7 +41,7 @@ def softmax(
     Source: Bridle 1990.
     """
     z, dim = _ready("softmax", input, dim, dtype, temperature)
-    result: Tensor = kernels.select(z, backend).softmax(z, dim, temperature)
+    result: Tensor = kernels.select("softmax", z, backend)(z, dim, temperature)
     return result
 
 
@@ -77,7 +77,7 @@ def log_softmax(
     tensor([-1.6889e-48, -1.1000e+02], dtype=torch.float64)
     """
     z, dim = _ready("log_softmax", input, dim, dtype, temperature)
-    result: Tensor = kernels.select(z, backend).log_softmax(z, dim, temperature)
+    result: Tensor = kernels.select("log_softmax", z, backend)(z, dim, temperature)
     return result
 
 
@@ -110,7 +110,7 @@ def softmin(
     tensor([0.7311, 0.2689])
     """
     z, dim = _ready("softmin", input, dim, dtype, temperature)
-    result: Tensor = kernels.select(z, backend).softmax(-z, dim, temperature)
+    result: Tensor = kernels.select("softmax", z, backend)(-z, dim, temperature)
     return result
 
 
@@ -147,7 +147,7 @@ def logsumexp(
     _checks.positive("temperature", temperature)
     z = input if input.is_floating_point() else input.to(torch.get_default_dtype())
     dims = tuple(_checks.dimension(z, axis) for axis in (dim if isinstance(dim, (tuple, list)) else (dim,)))
-    result: Tensor = kernels.select(z, backend).logsumexp(z, dims, keepdim, temperature)
+    result: Tensor = kernels.select("logsumexp", z, backend)(z, dims, keepdim, temperature)
     return result
 
 

@@ -1,7 +1,20 @@
 """Raw tensors in, raw tensors out: one package per backend, and the table that chooses between them."""
 
+from lastlayer.kernels._linear import Layer
+from lastlayer.kernels._linear_binary_cross_entropy import Sparse, linear_binary_cross_entropy
+from lastlayer.kernels._linear_cross_entropy import linear_cross_entropy
 from lastlayer.kernels._options import BinaryOptions, Options
 from lastlayer.kernels._plain import is_plain
 from lastlayer.kernels._select import BACKENDS, select
 
-__all__ = ["BACKENDS", "BinaryOptions", "Options", "is_plain", "select"]
+__all__ = [
+    "BACKENDS",
+    "BinaryOptions",
+    "Layer",
+    "Options",
+    "Sparse",
+    "is_plain",
+    "linear_binary_cross_entropy",
+    "linear_cross_entropy",
+    "select",
+]

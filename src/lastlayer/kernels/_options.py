@@ -1,6 +1,7 @@
 """What every backend of a loss is told besides its tensors."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,3 +28,23 @@ class BinaryOptions(NamedTuple):
     reduction: str = "mean"
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
+
+
+class Rows(NamedTuple):
+    """How a backend reads a chunk of plain logits (rows, classes) and turns it into its gradient: for linear losses."""
+
+    # (z, target, weight, options) -> loss (rows), log-sum-exp (rows), what to keep; no reduction and no z-loss
+    read: Callable[..., tuple[Any, Any, Any]]
+    # (z, target, weight, options, kept, of_loss () or (rows, 1), of_lse (rows, 1), either None) overwrites z
+    slope: Callable[..., None]
+
+
+class Elements(NamedTuple):
+    """The same for binary cross-entropy, whose elements do not know of each other."""
+
+    # (z, target, weight, pos_weight, options) -> the loss of each element
+    losses: Callable[..., Any]
+    # the same -> their sum, wide
+    total: Callable[..., Any]
+    # (z, target, weight, pos_weight, upstream () or of the shape of z, options) overwrites z
+    slope: Callable[..., None]

@@ -1,28 +1,67 @@
-"""Which backend serves a call: one table, read nowhere else."""
+"""Which backend serves a call: one table of device, dtype and operation, read nowhere else.
+
+The numbers behind it are in docs/decisions/007.
+"""
 
 from types import ModuleType
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from lastlayer.errors import OptionError
-from lastlayer.kernels import eager
+from lastlayer.kernels import cpu, eager, triton
 
-# Backends by name. Every one offers the same functions with the same arguments (see kernels/eager/__init__.py).
-BACKENDS: dict[str, ModuleType] = {"eager": eager}
+# Backends by name. What two of them offer under one name takes the same arguments and means the same.
+BACKENDS: dict[str, ModuleType] = {"eager": eager, "cpu": cpu, "triton": triton}
+
+_FLOATS = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
+# Besides eager, which serves everything: (device, operation) -> backend and the dtypes that it serves there.
+_SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
+    **{("cpu", operation): ("cpu", _FLOATS) for operation in cpu.__all__},
+    **{("cuda", operation): ("triton", _FLOATS) for operation in triton.OPERATIONS},
+}
+_WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
-def select(tensor: Tensor, backend: str = "auto") -> ModuleType:
-    """Return the kernels that serve `tensor`.
+def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
+    """Return what that computes `operation` of `tensor`.
 
     Args:
+        operation: The name of a function of `lastlayer.kernels.eager`.
         tensor: The tensor whose device and dtype decide.
-        backend: "auto" takes the best that serves `tensor`; a name takes that one and never falls back.
+        backend: "auto" takes the best that serves the call; a name takes that one and never falls back.
 
     Raises:
-        OptionError: `backend` names none of them.
+        OptionError: `backend` names none of them, or one that does not serve the call.
     """
     if backend == "auto":
-        return eager
+        if torch.compiler.is_compiling():  # traces formulas, and compiles them itself
+            return _function(eager, operation)
+        name, dtypes = _SERVED.get((tensor.device.type, operation), ("eager", _FLOATS))
+        if tensor.dtype not in dtypes or (name != "eager" and _WHY_NOT[name]() is not None):
+            name = "eager"
+        return _function(BACKENDS[name], operation)
     if backend not in BACKENDS:
         raise OptionError(f"backend has to be one of {['auto', *BACKENDS]}, got {backend!r}.")
-    return BACKENDS[backend]
+    if backend != "eager":
+        _has_to_serve(backend, operation, tensor)
+    return _function(BACKENDS[backend], operation)
+
+
+def _function(module: ModuleType, operation: str) -> Any:
+    return getattr(module, operation)
+
+
+def _has_to_serve(backend: str, operation: str, tensor: Tensor) -> None:
+    devices = sorted({device for (device, _), (name, _) in _SERVED.items() if name == backend})
+    operations = sorted({named for (_, named), (name, _) in _SERVED.items() if name == backend})
+    name, dtypes = _SERVED.get((tensor.device.type, operation), ("eager", _FLOATS))
+    if name != backend or tensor.dtype not in dtypes:
+        raise OptionError(
+            f"backend {backend!r} serves {', '.join(operations)} on {', '.join(devices)} in float16, bfloat16, float32 "
+            f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. "
+            "backend='auto' takes one that does."
+        )
+    if not torch.compiler.is_compiling() and (reason := _WHY_NOT[backend]()) is not None:
+        raise OptionError(f"backend {backend!r} cannot be had: {reason}. backend='auto' takes one that can.")

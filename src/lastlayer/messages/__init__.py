@@ -1,6 +1,7 @@
 """Every text that a person reads as an explanation, by id, in English and Korean."""
 
 from importlib import import_module
+from string import Formatter
 
 from lastlayer.errors import OptionError
 
@@ -19,6 +20,11 @@ def text(id: str, language: str = "en", **values: object) -> str:
 def has(id: str) -> bool:
     """Whether there is a text `id`."""
     return id in _texts("en")
+
+
+def placeholders(id: str) -> set[str]:
+    """The names that the text `id` has room for."""
+    return {name for _, name, _, _ in Formatter().parse(_texts("en")[id]) if name}
 
 
 def _texts(language: str) -> dict[str, str]:

@@ -19,20 +19,28 @@ class Rule(NamedTuple):
     """A function of a tensor x and further arguments, of which only x is differentiated by hand."""
 
     formula: Callable[..., tuple[Tensor, ...]]  # (x, *rest) -> outputs, differentiable
-    forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]  # (x, *rest) -> outputs, what to keep
+    forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Any, ...]]]  # (x, *rest) -> outputs, what to keep
     backward: Callable[..., Tensor]  # (gradients of the outputs or None, kept, x, *rest) -> gradient of x
+    name: str = ""  # what it computes: `graph` reads it from the autograd node
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     """Compute `rule` at `x` by the shortest way that has the derivatives asked for."""
     others = [value for value in rest if isinstance(value, Tensor)]
-    differentiating = torch.is_grad_enabled()
-    if not is_plain(x, *others) or (differentiating and any(other.requires_grad for other in others)):
+    if not is_plain(x, *others):
         return rule.formula(x, *rest)
-    if differentiating and x.requires_grad:
+    if not torch.is_grad_enabled():
+        return rule.forward(x, *rest)[0]
+    for other in others:
+        if other.requires_grad:
+            return rule.formula(x, *rest)
+    if x.requires_grad:
         outputs: tuple[Tensor, ...] = _ByHand.apply(rule, x, *rest)
         return outputs
     return rule.forward(x, *rest)[0]
+
+
+_SAVED = object()  # stands where a tensor was
 
 
 class _ByHand(torch.autograd.Function):
@@ -40,27 +48,27 @@ class _ByHand(torch.autograd.Function):
     def forward(ctx: Any, rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         outputs, kept = rule.forward(x, *rest)
         # Tensors are saved, not merely referred to: PyTorch then notices when one is changed before the backward.
-        ctx.save_for_backward(x, *kept, *(value for value in rest if isinstance(value, Tensor)))
-        ctx.rule, ctx.count = rule, 1 + len(kept)
-        ctx.rest = tuple(None if isinstance(value, Tensor) else value for value in rest)
-        ctx.places = [place for place, value in enumerate(rest) if isinstance(value, Tensor)]
+        values = (x, *kept, *rest)
+        ctx.save_for_backward(*[value for value in values if isinstance(value, Tensor)])
+        ctx.values = [_SAVED if isinstance(value, Tensor) else value for value in values]
+        ctx.rule, ctx.kept = rule, len(kept)
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        nothing = (None,) * (len(ctx.values) - 1 - ctx.kept)
         if all(gradient is None for gradient in gradients):
-            return None, None, *(None for _ in ctx.rest)
-        x, *kept = ctx.saved_tensors[: ctx.count]
-        rest = list(ctx.rest)
-        for place, tensor in zip(ctx.places, ctx.saved_tensors[ctx.count :], strict=True):
-            rest[place] = tensor
+            return None, None, *nothing
+        tensors = iter(ctx.saved_tensors)
+        x, *values = [next(tensors) if value is _SAVED else value for value in ctx.values]
+        kept, rest = tuple(values[: ctx.kept]), values[ctx.kept :]
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         if torch.is_grad_enabled() or not is_plain(*gradients):
             gradient = _through_formula(ctx.rule, gradients, x, rest)
         else:
-            gradient = ctx.rule.backward(gradients, tuple(kept), x, *rest)
-        return None, gradient, *(None for _ in rest)
+            gradient = ctx.rule.backward(gradients, kept, x, *rest)
+        return None, gradient, *nothing
 
 
 def _through_formula(rule: Rule, gradients: tuple[Tensor | None, ...], x: Tensor, rest: list[Any]) -> Tensor:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from lastlayer.kernels.eager._log import log_above
 from lastlayer.kernels.eager._softmax import shift
 from lastlayer.kernels.eager._wide import wide, widest
 
@@ -43,13 +44,12 @@ def kl_div(log_q: Tensor, target: Tensor, log_target: bool) -> Tensor:
     """target · (log target − log_q) per element in the widest dtype, as PyTorch defines it."""
     log_q, t = widest(log_q), widest(target)
     if log_target:
-        return torch.exp(t) * (t - log_q)
-    # Where the two are close log t − log q cancels: there it is log1p((t − q) / q).
-    q = torch.exp(log_q)
-    close = ((t - q).abs() < 0.25 * t) & (q > 0)
-    safe_q, safe_t = torch.where(close, q, 1.0), torch.where(close, t, 1.0)
-    ratio = torch.log1p((safe_t - safe_q) / safe_q)
-    return torch.where(close, t * ratio, torch.xlogy(t, t) - t * log_q)
+        return torch.exp(t) * (t - log_q).masked_fill((t == -float("inf")) & ~torch.isnan(log_q), 0.0)
+    # What the target never draws costs nothing, though it be impossible.
+    drawn = log_q.masked_fill((t == 0) & (log_q == -float("inf")), 0.0)
+    exact = (t > 0) & torch.isfinite(t) & torch.isfinite(drawn)
+    above = log_above(torch.where(exact, t, 1.0), torch.where(exact, drawn, 0.0))
+    return torch.where(exact, t * above, torch.xlogy(t, t) - t * drawn)
 
 
 def _exp_above_tangent(r: Tensor) -> Tensor:

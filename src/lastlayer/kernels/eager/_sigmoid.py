@@ -2,13 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._wide import wide
-
-# Above this, log(1 + exp x) equals x to the last digit: exp(-x) / x is below half an ulp.
-_LINEAR_FROM = {torch.float32: 20.0, torch.float64: 50.0}
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -25,7 +21,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float | None = None) -> Te
 
 def wide_softplus(x: Tensor) -> Tensor:
     """log(1 + exp x) of a wide tensor: every digit, with the derivative right at 0 and in both tails."""
-    return F.softplus(x, threshold=_LINEAR_FROM[x.dtype])
+    return torch.where(x < 0, 0.0, x) + torch.log1p(torch.exp(torch.where(x < 0, x, -x)))
 
 
 def logsigmoid(x: Tensor) -> Tensor:
@@ -47,6 +43,7 @@ def logit(probability: Tensor, eps: float | None) -> Tensor:
     p = wide(probability)
     if eps is not None:
         p = torch.where(p < eps, eps, torch.where(p > 1 - eps, 1 - eps, p))  # as PyTorch does for eps > ½ too
+    p = p * torch.where((p >= 0) & (p <= 1), 1.0, float("nan"))  # no probability: NaN, and so is its derivative
     middle = (p > 0.25) & (p < 0.75)
     centred = torch.where(middle, 2 * p - 1, 0.0)
     outer = torch.where(middle, 0.25, p)
@@ -69,4 +66,4 @@ def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> T
     return torch.sigmoid(z).mul_(stable_sigmoid(-z)).mul_(gradients[0]).to(x.dtype)
 
 
-_SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward)
+_SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.kernels.eager import _autograd
-from lastlayer.kernels.eager._wide import rounding_error, wide
+from lastlayer.kernels.eager._wide import rounding_error, summed, wide, widest
 
 # Logits worked on at a time: what fits a core's cache on a CPU, and what keeps a GPU busy.
 _BLOCK_ON_CPU, _BLOCK_ELSEWHERE = 2**17, 2**25
@@ -112,22 +112,36 @@ class Row(NamedTuple):
 
     def terms(self) -> Tensor:
         """exp(u − max), in the memory of `below`."""
-        terms = self.below.exp_()
-        return terms if self.error is None else terms.addcmul_(terms, self.error)
+        return _terms(self.below, self.error)
 
     def sum_of_others(self, terms: Tensor, dim: int = -1) -> Tensor:
         """S, from `terms`, of which the largest is overwritten with 0; NaN where the largest logit is infinite."""
-        return terms.scatter_(dim, self.where, 0.0).sum(dim, keepdim=True).add_(self.top - self.top)
+        return summed(terms.scatter_(dim, self.where, 0.0), dim).unsqueeze(dim).add_(self.top - self.top)
 
 
 def row(z: Tensor, dim: int = -1, softcap: float | None = None, temperature: float = 1.0) -> Row:
     """See plain `z` from its largest entry along `dim`."""
     u = adjusted(z, softcap, temperature)
     top, where = u.max(dim=dim, keepdim=True)
+    return Row(*_below(z, u, top), where, top)
+
+
+def terms_from(z: Tensor, top: Tensor, softcap: float | None, temperature: float) -> Tensor:
+    """exp(u − top) of plain `z`, from a largest entry that is known already."""
+    return _terms(*_below(z, adjusted(z, softcap, temperature), top))
+
+
+def _below(z: Tensor, u: Tensor, top: Tensor) -> tuple[Tensor, Tensor | None]:
+    """u − top and what rounding took from it, where no wider dtype holds it; otherwise in the memory of u."""
     if u.dtype is not z.dtype:
-        return Row(u.sub_(top), None, where, top)
+        return u.sub_(top), None
     below = u - top
-    return Row(below, rounding_error(u, top, below), where, top)
+    return below, rounding_error(u, top, below)
+
+
+def _terms(below: Tensor, error: Tensor | None) -> Tensor:
+    terms = below.exp_()
+    return terms if error is None else terms.addcmul_(terms, error)
 
 
 def blocks(z: Tensor, dim: int = -1) -> Iterator[tuple[slice, ...]]:
@@ -160,7 +174,8 @@ def _softmax_forward(z: Tensor, dim: int, temperature: float) -> tuple[tuple[Ten
 def _probabilities(z: Tensor, dim: int, temperature: float) -> tuple[Tensor, Tensor]:
     seen = row(z, dim, temperature=temperature)
     terms = seen.terms()
-    return terms.div_(terms.sum(dim, keepdim=True)), seen.where
+    total = seen.sum_of_others(terms, dim).add_(1)
+    return terms.scatter_(dim, seen.where, 1.0).div_(total), seen.where
 
 
 def _softmax_backward(gradients: tuple[Tensor], kept: tuple[()], z: Tensor, dim: int, temperature: float) -> Tensor:
@@ -207,18 +222,18 @@ def _log_softmax_backward(gradients: tuple[Tensor], kept: tuple[()], z: Tensor, 
     return result
 
 
-# Log-sum-exp of rows, the last axis.
+# Log-sum-exp of rows, the last axis; near 0 the largest logit and the rest of the sum cancel.
 
 
 def _logsumexp(rows: Tensor, temperature: float) -> tuple[Tensor]:
-    return (log_sum_exp(rows, temperature=temperature).to(rows.dtype),)
+    return (log_sum_exp(widest(rows), temperature=temperature).to(rows.dtype),)
 
 
 def _logsumexp_forward(rows: Tensor, temperature: float) -> tuple[tuple[Tensor], tuple[()]]:
     z = rows.reshape(-1, rows.shape[-1])
     result = torch.empty(len(z), dtype=rows.dtype, device=rows.device)
     for part in blocks(z):
-        seen = row(z[part], temperature=temperature)
+        seen = row(widest(z[part]), temperature=temperature)
         top, others = seen.top, seen.sum_of_others(seen.terms())
         result[part] = torch.where(torch.isfinite(top), top + torch.log1p(others), top).squeeze(-1)
     return (result.reshape(rows.shape[:-1]),), ()
@@ -235,6 +250,6 @@ def _logsumexp_backward(gradients: tuple[Tensor], kept: tuple[()], rows: Tensor,
     return result.reshape(rows.shape)
 
 
-_SOFTMAX = _autograd.Rule(_softmax, _softmax_forward, _softmax_backward)
-_LOG_SOFTMAX = _autograd.Rule(_log_softmax, _log_softmax_forward, _log_softmax_backward)
-_LOGSUMEXP = _autograd.Rule(_logsumexp, _logsumexp_forward, _logsumexp_backward)
+_SOFTMAX = _autograd.Rule(_softmax, _softmax_forward, _softmax_backward, "softmax")
+_LOG_SOFTMAX = _autograd.Rule(_log_softmax, _log_softmax_forward, _log_softmax_backward, "softmax")
+_LOGSUMEXP = _autograd.Rule(_logsumexp, _logsumexp_forward, _logsumexp_backward, "logsumexp")

@@ -18,6 +18,25 @@ def widest(x: Tensor) -> Tensor:
     return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
 
 
+_PIECE = 2**14
+
+
+def summed(x: Tensor, dim: int = -1) -> Tensor:
+    """x.sum(dim), added up in pieces of one size on a CPU: PyTorch splits a long sum by the number of its threads."""
+    size = x.shape[dim]
+    if x.device.type != "cpu" or size <= _PIECE:
+        return x.sum(dim)
+    rows = x.movedim(dim, -1)
+    whole = size - size % _PIECE
+    pieces = rows[..., :whole].reshape(*rows.shape[:-1], -1, _PIECE)
+    return pieces.sum(-1).sum(-1) + rows[..., whole:].sum(-1)
+
+
+def share(factor: Tensor, loss: Tensor) -> Tensor:
+    """`factor` · `loss`, where no share of an infinite loss is 0."""
+    return factor * loss.masked_fill((factor == 0) & (loss == float("inf")), 0.0)
+
+
 def rounding_error(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
     """What `difference`, the rounded a − b, lacks to the exact one; 0 where it is not finite.
 

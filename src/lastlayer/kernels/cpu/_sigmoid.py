@@ -1,0 +1,62 @@
+"""Sigmoid and logit by compiled kernels."""
+
+from struct import Struct
+
+from torch import Tensor
+
+from lastlayer.kernels import eager
+from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, flat
+from lastlayer.kernels.eager import _autograd
+
+_WORDS = Struct("7qd")
+_NO_EPS = -1.0
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """As in kernels.eager."""
+    return _autograd.apply(_SIGMOID, x)[0]
+
+
+def logit(probability: Tensor, eps: float | None) -> Tensor:
+    """As in kernels.eager."""
+    return _autograd.apply(_LOGIT, probability, eps)[0]
+
+
+def _each(kernel: str, x: Tensor, gradient: Tensor | None = None, eps: float | None = None) -> Tensor:
+    source, above = flat(x), None if gradient is None else flat(gradient.to(x.dtype))
+    result = _memory.empty(source, *x.shape)
+    count = source.numel()
+    _threads.run(
+        _compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype)), _WORDS, -(-count // PER_TASK), count,
+        count, PER_TASK, source.data_ptr(), result.data_ptr(), address(above), _NO_EPS if eps is None else eps,
+    )  # fmt: skip
+    return result
+
+
+def _sigmoid_forward(x: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+    return (_each("sigmoid.sigmoid", x),), ()
+
+
+def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> Tensor:
+    return _each("sigmoid.sigmoid_backward", x, gradients[0])
+
+
+def _logit_forward(p: Tensor, eps: float | None) -> tuple[tuple[Tensor], tuple[()]]:
+    return (_each("sigmoid.logit", p, eps=eps),), ()
+
+
+def _logit_backward(gradients: tuple[Tensor], kept: tuple[()], p: Tensor, eps: float | None) -> Tensor:
+    return _each("sigmoid.logit_backward", p, gradients[0], eps)
+
+
+def _formula_of_sigmoid(x: Tensor) -> tuple[Tensor]:
+    return (eager.sigmoid(x),)
+
+
+def _formula_of_logit(p: Tensor, eps: float | None) -> tuple[Tensor]:
+    return (eager.logit(p, eps),)
+
+
+_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid")
+_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit")

@@ -1,0 +1,99 @@
+"""Softmax, its logarithm and its normaliser by compiled kernels."""
+
+from functools import partial
+from struct import Struct
+
+import torch
+from torch import Tensor
+
+from lastlayer.kernels import eager
+from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels.cpu._layout import NAMES, computed_in, row_stride, rows_of, rows_per_task
+from lastlayer.kernels.eager import _autograd
+
+_WORDS = Struct("10qd")
+
+
+def softmax(z: Tensor, dim: int, temperature: float) -> Tensor:
+    """As in kernels.eager."""
+    return _along("softmax", z, dim, temperature)
+
+
+def log_softmax(z: Tensor, dim: int, temperature: float) -> Tensor:
+    """As in kernels.eager."""
+    return _along("log_softmax", z, dim, temperature)
+
+
+def logsumexp(z: Tensor, dim: tuple[int, ...], keepdim: bool, temperature: float) -> Tensor:
+    """As in kernels.eager."""
+    others = [axis for axis in range(z.dim()) if axis not in dim]
+    # the axes summed over go last and become one
+    moved = z.permute(*others, *sorted(set(dim))).reshape(*(z.shape[axis] for axis in others), -1) if z.numel() else z
+    if z.numel() == 0 or z.dim() == 0:
+        return eager.logsumexp(z, dim, keepdim, temperature)
+    (result,) = _autograd.apply(_RULES["logsumexp"], moved, temperature)
+    if not keepdim:
+        return result
+    return result.reshape([1 if axis in dim else size for axis, size in enumerate(z.shape)])
+
+
+def _along(kind: str, z: Tensor, dim: int, temperature: float) -> Tensor:
+    if z.numel() == 0 or z.dim() == 0:
+        result: Tensor = getattr(eager, kind)(z, dim, temperature)
+        return result
+    last = dim in (-1, z.dim() - 1)
+    (result,) = _autograd.apply(_RULES[kind], z if last else z.movedim(dim, -1), temperature)
+    return result if last else result.movedim(-1, dim)
+
+
+def _call(
+    kernel: str, kind: str, z: Tensor, temperature: float, wide: bool, saved: Tensor, result: Tensor,
+    gradient: Tensor | None,
+) -> None:  # fmt: skip
+    rows, classes = z.shape
+    per_task = rows_per_task(classes)
+    adjusted = temperature != 1.0
+    spec = NAMES[z.dtype], computed_in(z.dtype, wide=wide or adjusted), adjusted
+    _threads.run(
+        _compile.kernel(f"softmax.{kernel}", kind, *spec), _WORDS, -(-rows // per_task), z.numel(),
+        rows, per_task, classes, z.data_ptr(), row_stride(z), saved.data_ptr(), result.data_ptr(),
+        0 if gradient is None else gradient.data_ptr(), temperature,
+    )  # fmt: skip
+
+
+def _forward(kind: str, logits: Tensor, temperature: float) -> tuple[tuple[Tensor], tuple[Tensor]]:
+    z = rows_of(logits)
+    saved = torch.empty((2, z.shape[0]), dtype=torch.float64)  # largest logit, and the sum of the others' exponentials
+    if kind == "logsumexp":
+        per_row = torch.empty(z.shape[0], dtype=torch.float64)
+        _call("forward", kind, z, temperature, False, saved, per_row, None)
+        return (per_row.to(logits.dtype).reshape(logits.shape[:-1]),), (saved,)
+    result = _memory.empty(z, *z.shape)
+    _call("forward", kind, z, temperature, False, saved, result, None)
+    return (result.reshape(logits.shape),), (saved,)
+
+
+def _backward(kind: str, gradients: tuple[Tensor], kept: tuple[Tensor], logits: Tensor, temperature: float) -> Tensor:
+    z = rows_of(logits)
+    (gradient,), (saved,) = gradients, kept
+    # a sum of g·p that is taken from g again: float32 in float64
+    if kind == "logsumexp":
+        above = gradient.reshape(-1).to(torch.float64).contiguous()
+    else:
+        above = rows_of(gradient.to(logits.dtype)).contiguous()
+    result = _memory.empty(z, *z.shape)
+    _call("backward", kind, z, temperature, kind != "logsumexp", saved, result, above)
+    return result.reshape(logits.shape)
+
+
+def _rule(kind: str) -> _autograd.Rule:
+    def formula(z: Tensor, temperature: float) -> tuple[Tensor]:
+        last = z.dim() - 1
+        if kind == "logsumexp":
+            return (eager.logsumexp(z, (last,), False, temperature),)
+        return (getattr(eager, kind)(z, last, temperature),)
+
+    return _autograd.Rule(formula, partial(_forward, kind), partial(_backward, kind), kind)
+
+
+_RULES = {kind: _rule(kind) for kind in ("softmax", "log_softmax", "logsumexp")}

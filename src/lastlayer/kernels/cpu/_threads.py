@@ -1,0 +1,96 @@
+"""Tasks of a kernel spread over threads: PyTorch's own team where it can be had, else a pool.
+
+After an operation PyTorch's OpenMP workers spin for a while, and a second set of threads would fight them for the
+cores. So a kernel runs on that same team, through the function that compiled OpenMP code calls. Which thread gets
+which task is a matter of chance; no result depends on it.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from struct import Struct, unpack
+from typing import Any
+
+import numpy as np
+import torch
+
+from lastlayer.kernels.cpu._compile import Kernel
+
+# Logits below which waking a thread costs more than it saves.
+_INLINE_BELOW = 16_384
+_forked = False
+
+
+def run(kernel: Kernel, layout: Struct, tasks: int, work: int, *words: Any) -> None:
+    """Run all `tasks`; `work` is the number of elements in all, `words` what follows the first two arguments."""
+    threads = 1 if work < _INLINE_BELOW else min(torch.get_num_threads(), tasks)
+    if threads <= 1:
+        kernel.call(layout.pack(0, tasks, *words))
+        return
+    counter = ctypes.c_int64(0)
+    _team()(kernel, layout.pack(ctypes.addressof(counter), tasks, *words), threads)
+
+
+def _team() -> Callable[[Kernel, bytes, int], None]:
+    """OpenMP's workers do not survive a fork, and its child would wait for them for ever."""
+    parallel = None if _forked else _openmp()
+    return _on_pool if parallel is None else parallel
+
+
+@cache
+def _openmp() -> Callable[[Kernel, bytes, int], None] | None:
+    """Look GOMP_parallel up in the library that PyTorch itself is linked with."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint]
+    function.restype = None
+
+    def run_on_team(kernel: Kernel, words: bytes, threads: int) -> None:
+        function(kernel.address, words, threads, 0)
+
+    return run_on_team
+
+
+def _on_pool(kernel: Kernel, words: bytes, threads: int) -> None:
+    """The caller works too, so that nothing waits for a thread that is busy elsewhere."""
+    helpers = [_pool().submit(kernel.call, words) for _ in range(threads - 1)]
+    kernel.call(words)
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="lastlayer")
+
+
+def _in_child() -> None:
+    global _forked
+    _forked = True
+    _pool.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def address_of(buffer: bytearray) -> int:
+    """Where the bytes of `buffer` lie; it must outlive the use."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if buffer else 0
+
+
+def sums_of(partial: bytearray, columns: int) -> list[float]:
+    """Add up what each task left: rows of `columns` float64, in the order of the tasks."""
+    if len(partial) == 8 * columns:
+        return list(unpack(f"{columns}d", partial))
+    sums: list[float] = np.frombuffer(partial).reshape(-1, columns).sum(0).tolist()
+    return sums

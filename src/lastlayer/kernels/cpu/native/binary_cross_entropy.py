@@ -1,0 +1,174 @@
+"""Binary cross-entropy with logits, element by element, forward and backward.
+
+Words: counter, tasks, rows, columns, blocks per row, blocks per task, logits and row stride, target and row stride,
+weight and row stride, weight of "yes" and row stride, result, partial sums; then keep, share, gamma and the upstream
+gradient. Strides are in bytes; a stride of 0 repeats a row.
+"""
+
+from typing import Any
+
+from numba import types
+
+from lastlayer.kernels.cpu.native.lanes import (
+    SIZE,
+    double_at,
+    filled,
+    first_of,
+    fma,
+    integer_at,
+    put_double,
+    reader,
+    where,
+    writer,
+)
+from lastlayer.kernels.cpu.native.math import FORMATS, device, logarithm_1p_small, power, split_sigmoid
+from lastlayer.kernels.cpu.native.rows import as_eight_doubles, next_task, sum_of_eight
+
+BLOCK = 1024
+
+
+def forward(storage: str, compute: str, target: str, result: str, weighted: bool, yes: bool, focal: bool) -> Any:
+    """`result` is the dtype of a loss per element, or "" where only its sum is asked for."""
+    form = FORMATS[compute]
+    number = form.number
+    sides, log1p_lifted = split_sigmoid(form), logarithm_1p_small(form)
+    power_of = power(form)
+    zero, one, down = number(0), number(1), number(2.0**-form.lift)
+
+    @device
+    def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
+        y = fma(y, number(keep), number(share))
+        no = one - y
+        e, _, larger, smaller = sides(x)
+        soft = log1p_lifted(e) * down
+        # no share of an infinite loss is 0
+        of_yes = where(y == zero, zero, y * (where(x < zero, zero - x, zero) + soft))
+        of_no = where(no == zero, zero, no * (where(x > zero, x, zero) + soft))
+        loss = (of_yes * pos if yes else of_yes) + of_no
+        if focal:
+            high, low = where(x < zero, smaller, larger) * down, where(x < zero, larger, smaller) * down
+            loss = loss * power_of(high * no + low * y, gamma)
+        loss = where(x == x, loss, x)
+        return loss * w if weighted else loss
+
+    return _each(storage, compute, target, result, weighted, yes, value, sums=True)
+
+
+def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool, focal: bool) -> Any:
+    """upstream·(σ(x)·(1 − y) − y·σ(−x)), where nothing cancels for an answer of 0 or 1."""
+    form = FORMATS[compute]
+    number = form.number
+    sides, log1p_lifted, power_of = split_sigmoid(form), logarithm_1p_small(form), power(form)
+    zero, one, down = number(0), number(1), number(2.0**-form.lift)
+    half_down = number(2.0 ** (-form.lift // 2))
+
+    @device
+    def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
+        y = fma(y, number(keep), number(share))
+        no = one - y
+        e, _, larger, smaller = sides(x)
+        high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
+        pull = low * y
+        slope = high * no - (pull * pos if yes else pull)
+        if focal:
+            soft = log1p_lifted(e) * down
+            of_yes = where(y == zero, zero, y * (where(x < zero, zero - x, zero) + soft))
+            of_no = where(no == zero, zero, no * (where(x > zero, x, zero) + soft))
+            loss = (of_yes * pos if yes else of_yes) + of_no
+            m = (high * no + low * y) * down
+            turn = where(m > zero, (high * down) * low * (no - y) / m, zero)
+            slope = where(m > zero, power_of(m, gamma) * (slope + loss * number(gamma) * turn), zero)
+        if weighted:
+            slope = slope * w
+        return where(x == x, (slope * half_down * upstream) * half_down, x)
+
+    return _each(storage, compute, target, storage, weighted, yes, value, sums=False)
+
+
+def _each(
+    storage: str, compute: str, target: str, result: str, weighted: bool, yes: bool, value: Any, sums: bool
+) -> Any:
+    form = FORMATS[compute]
+    number, width = form.number, form.width
+    load, load_first = reader(storage, number, width)
+    load_target, load_target_first = reader(target, number, width)
+    load_weight, load_weight_first = reader(compute, number, width)
+    store, store_first = writer(result or storage, number, width)
+    eight, total_of, fill, none = (
+        as_eight_doubles(form),
+        sum_of_eight(),
+        filled(types.float64, 8),
+        filled(number, width),
+    )
+    size, target_size, result_size = SIZE[storage], SIZE[target], SIZE[result or storage]
+    weight_size, writes, zero = SIZE[compute], result != "", number(0)
+    per_element = not sums
+
+    def kernel(words: Any) -> None:
+        tasks, rows, columns = integer_at(words, 1), integer_at(words, 2), integer_at(words, 3)
+        per_row, per_task = integer_at(words, 4), integer_at(words, 5)
+        logits, stride, targets, target_stride = (
+            integer_at(words, 6), integer_at(words, 7), integer_at(words, 8), integer_at(words, 9),
+        )  # fmt: skip
+        weights, weight_stride, positive, positive_stride = (
+            integer_at(words, 10), integer_at(words, 11), integer_at(words, 12), integer_at(words, 13),
+        )  # fmt: skip
+        results, partial, per_upstream = integer_at(words, 14), integer_at(words, 15), integer_at(words, 16)
+        keep, share, gamma = double_at(words, 17), double_at(words, 18), double_at(words, 19)
+        upstream = number(double_at(words, 20))
+        task = next_task(words, -1)
+        while task < tasks:
+            total = fill(0.0)
+            for block in range(task * per_task, min((task + 1) * per_task, rows * per_row)):
+                row = block // per_row
+                column = (block - row * per_row) * BLOCK
+                x, t = logits + row * stride + column * size, targets + row * target_stride + column * target_size
+                w, p = (
+                    weights + row * weight_stride + column * weight_size,
+                    positive + row * positive_stride + column * weight_size,
+                )
+                above = per_upstream + (row * columns + column) * weight_size
+                out = results + (row * columns + column) * result_size
+                length = min(BLOCK, columns - column)
+                part, weight, pos = none(zero), none(zero), none(zero)
+                start = 0
+                while start + width <= length:
+                    if weighted:
+                        weight = load_weight(w + start * weight_size)
+                    if yes:
+                        pos = load_weight(p + start * weight_size)
+                    v = value(
+                        load(x + start * size), load_target(t + start * target_size), weight, pos, keep, share, gamma,
+                        upstream,
+                    )  # fmt: skip
+                    if per_element and per_upstream != 0:
+                        v = v * load_weight(above + start * weight_size)
+                    if sums:
+                        part = part + v
+                    if writes:
+                        store(out + start * result_size, v)
+                    start += width
+                left = length - start
+                if left > 0:
+                    if weighted:
+                        weight = load_weight_first(w + start * weight_size, left, zero)
+                    if yes:
+                        pos = load_weight_first(p + start * weight_size, left, zero)
+                    v = value(
+                        load_first(x + start * size, left, zero),
+                        load_target_first(t + start * target_size, left, zero), weight, pos, keep, share, gamma,
+                        upstream,
+                    )  # fmt: skip
+                    if per_element and per_upstream != 0:
+                        v = v * load_weight_first(above + start * weight_size, left, zero)
+                    if sums:
+                        part = part + first_of(left, v, zero)
+                    if writes:
+                        store_first(out + start * result_size, v, left)
+                if sums:
+                    total = total + eight(part)
+            if sums:
+                put_double(partial, task, total_of(total))
+            task = next_task(words, task)
+
+    return kernel
