@@ -97,6 +97,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     from difflib import get_close_matches
 
-    lowered = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), lowered, n=1)
+    lowered = {name.lower().strip(): name for name in known}
+    close = get_close_matches(word.lower().strip(), lowered, n=1)
     return f" Did you mean '{lowered[close[0]]}'?" if close else ""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    r"""Text for a terminal: what would move the cursor or change colours is spelt out, but for characters to `keep`.
+
+    >>> print(printable("a\x1b[31mb\nc"))
+    a\x1b[31mb\nc
+    """
+    return "".join(
+        letter if letter in keep or (letter.isprintable() or letter == "\xa0") else ascii(letter)[1:-1]
+        for letter in text
+    )

@@ -170,8 +170,13 @@ def test_explanation_ends_at_the_loss_of_that_input(table_run, flower_table):
 def test_explanation_without_an_input_takes_the_worst_row(image_run, binary_run):
     model = Classifier.load(image_run)
     assert model.explain().loss == pytest.approx(model.evaluate().worst[0].loss, rel=1e-6)
-    with pytest.raises(lastlayer.errors.LastLayerError):
-        Classifier.load(binary_run).explain()  # its data were in memory and are gone
+    model = Classifier.load(binary_run)  # its data were in memory and are gone: the run has kept the logits
+    worst = model.evaluate().worst[0]
+    trace = model.explain()
+    assert trace.loss == pytest.approx(worst.loss, rel=1e-6)
+    assert trace.context["input"] == worst.name
+    assert trace.context.get("source") is None
+    assert model.explain(worst.name).loss == trace.loss  # by its name, too
 
 
 def test_explanation_of_a_binary_task(binary_run):
@@ -236,10 +241,10 @@ def test_one_input_is_explained_at_a_time(image_run, digit_folder):
         Classifier.load(image_run).explain(digit_folder / "digit 1")
 
 
-def test_a_class_that_the_model_does_not_know(table_run):
+def test_classes_that_the_model_does_not_know_are_counted(table_run):
     frame = flowers(20)
-    frame.loc[2, "kind"] = "ros"
-    with pytest.raises(ValueError, match="Did you mean 'rose'"):
+    frame.loc[[2, 5], "kind"] = "ros"
+    with pytest.raises(ValueError, match=r"2 rows of 20 have a class .*: 'ros' \(2 rows\)\. .*Did you mean 'rose'"):
         Classifier.load(table_run).evaluate(frame)
 
 

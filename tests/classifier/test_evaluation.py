@@ -1,6 +1,7 @@
 """Scores against scikit-learn's, intervals, predictions, settings and the report."""
 
 import json
+import math
 import re
 
 import numpy as np
@@ -163,14 +164,14 @@ def test_settings_are_checked_and_fitted():
     for settings, message in [
         ({"epoch": 3}, "Did you mean 'epochs'"),
         ({"epochs": 0}, "between 1 and"),
-        ({"epochs": "many"}, "has to be int"),
-        ({"epochs": True}, "has to be int"),
+        ({"epochs": "many"}, "has to be a whole number"),
+        ({"epochs": True}, "has to be a whole number"),
         ({"epochs": None}, "needs a value"),
         ({"lr": -1.0}, "between"),
-        ({"pretrained": "yes"}, "has to be bool"),
+        ({"pretrained": "yes"}, "has to be true or false"),
         ({"task": "multi"}, "binary, multiclass"),
         ({"device": "gpu"}, "Did you mean 'cpu'"),
-        ({"ignore": "name"}, "has to be tuple"),
+        ({"ignore": "name"}, "has to be a list of words"),
         ({"validation": 0.6, "test": 0.5}, "leave rows to train on"),
         ({"validation": 0.0}, "validation has to lie between"),
     ]:
@@ -272,3 +273,13 @@ def test_charts_hold_their_data():
     diagram = charts.reliability_diagram(reliability(torch.tensor([0.9, 0.3]), torch.tensor([True, False])))
     assert diagram.count('<rect class="bin"') == 2
     assert charts.loss_curves([], 0, 1.0) == ""
+
+
+def test_what_the_charts_draw():
+    epochs = [Epoch(number, 1 / number, 1 / number, 0.5, 1.0, best=True) for number in range(1, 5)]
+    drawn = charts.loss_curves(epochs, 4, math.log(3))
+    assert 'text-anchor="end">0.2500<' in drawn  # at the right edge, so that it is not cut off
+    assert ">2<" in drawn
+    assert ">1.5<" not in drawn  # there is no half epoch
+    found = reliability(torch.tensor([0.7, 0.9, 0.9]), torch.tensor([False, True, True]))
+    assert charts.reliability_diagram(found).count('class="gap"') == len(found.bins) == 2

@@ -1,6 +1,9 @@
 """Folders of images, and single images of every kind."""
 
+import errno
 import io
+import os
+import shutil
 import struct
 import zlib
 
@@ -65,6 +68,110 @@ def test_a_class_may_be_called_test(tmp_path, heard):
     assert (rows.given, rows.labels) == (None, ["control", "test"])
 
 
+def some_pictures(folder, classes=("cat", "dog"), count=8):
+    random = np.random.default_rng(len(str(folder)))
+    for label in classes:
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for place in range(count):
+            (folder / label / f"{place}.png").write_bytes(png(random.integers(0, 255, (8, 8), np.uint8)))
+    return folder
+
+
+def test_pictures_outside_class_folders_are_named(tmp_path, heard):
+    for part in ("train", "test"):
+        some_pictures(tmp_path / part)
+    some_pictures(tmp_path, ("unlabelled",), 2)
+    some_pictures(tmp_path, ("__MACOSX",), 1)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "train" / "loose.png")
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "top.png")
+    rows = images.read_folder(tmp_path, _journal(heard))
+    assert set(rows.labels) == {"cat", "dog"}
+    assert set(rows.given) == {"train", "test"}
+    assert {each.name for each in rows.left_out} == {
+        "top.png", "train/loose.png", "unlabelled/0.png", "unlabelled/1.png",
+    }  # fmt: skip
+    heard.said("Left out the folder unlabelled (2 images)", "no split")
+    heard.said("1 image in train, beside the class folders")
+    heard.said("1 image beside the folders (top.png)")
+
+
+def test_splits_without_one_that_trains_are_refused(tmp_path, heard):
+    for part in ("val", "test", "more"):
+        some_pictures(tmp_path / part, count=1)
+    with pytest.raises(DataError, match=r"splits \(test, val\) and none that trains"):
+        images.read_folder(tmp_path, _journal(heard))
+
+
+def test_a_link_that_leads_back_is_not_followed(tmp_path, heard):
+    some_pictures(tmp_path)
+    (tmp_path / "cat" / "up").symlink_to("..")
+    rows = images.read_folder(tmp_path, _journal(heard))
+    assert len(rows) == 16
+    heard.said("Left out cat/up: a link")
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path, heard, monkeypatch):
+    some_pictures(tmp_path)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"dog cannot be read \(Permission denied\)\. Change its permissions"):
+        images.read_folder(tmp_path, _journal(heard))
+
+
+def test_names_that_are_no_text(tmp_path):
+    some_pictures(tmp_path)
+    odd = os.fsencode(tmp_path / "cat") + b"/\xff\xfe.png"
+    shutil.copy(tmp_path / "cat" / "0.png", os.fsdecode(odd))
+    model = Classifier(epochs=1, verbose=False).fit(tmp_path, output=tmp_path / "run")
+    found = model.predictions(tmp_path / "cat")
+    assert found.names[-1].endswith("\\xff\\xfe.png")
+    assert found.problems == {}
+    Classifier.load(tmp_path / "run")
+
+
+def test_what_is_no_picture_among_inputs_is_named(image_run, tmp_path):
+    folder = some_pictures(tmp_path) / "cat"
+    (folder / "notes.txt").touch()
+    found = Classifier.load(image_run).predictions([folder, tmp_path / "dog", "nowhere.png"])
+    assert [each.name for each in found.left_out] == [str(folder / "notes.txt")]
+    assert len(found) == 17
+    assert list(found.problems) == [16]  # it keeps its place
+    assert found.problems[16].startswith("there is no file or folder")
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "HSV", "YCbCr", "RGBa", "PA"])
+def test_pillow_images_of_every_mode_are_predicted(image_run, mode):
+    assert Classifier.load(image_run).predict(Image.new(mode, (8, 8))).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((9, 9, 5), "got ndarray"), ((3, 9, 9), "Bring the channels last"), ((0, 9, 3), "got ndarray"), ((9,), "got")],
+)
+def test_arrays_that_are_no_picture(image_run, shape, message):
+    model = Classifier.load(image_run)
+    with pytest.raises(DataError, match=message):
+        model.predict(np.zeros(shape, np.uint8))
+    assert model.predict(np.zeros((9, 9, 1), np.uint8)).shape == (1,)
+
+
+def test_a_batch_of_one_needs_a_backbone_without_batch_norm(tmp_path):
+    with pytest.raises(ValueError, match="raise batch_size to 2"):
+        Classifier(backbone="resnet10t", batch_size=1, epochs=1, verbose=False).fit(some_pictures(tmp_path))
+
+
+def test_settings_of_tables_are_refused_for_images():
+    for settings in ({"target": "y"}, {"ignore": ("a",)}, {"separator": ";"}, {"encoding": "cp949"}):
+        with pytest.raises(ValueError, match=r"is for a (text )?table.*leave it out"):
+            Classifier(verbose=False, **settings).fit("digits")
+
+
 def test_folders_are_searched_below_and_hidden_files_are_not(tmp_path, heard):
     folder = write_digits(tmp_path / "d", 2)
     deep = folder / "digit 0" / "more" / "deeper"
@@ -100,7 +207,9 @@ def test_an_unreadable_image_is_named_left_out_and_never_replaced(tmp_path, hear
     assert "11000×11000 pixels by its header" in left_out["digit 5/large.png"]
     assert "more pixels by its header" in left_out["digit 4/bomb.png"]
     assert sum("Left out" in note for note in heard.notes) == 6  # five by name, and how many more
-    with pytest.raises(DataError, match=r"6 images cannot be read, first digit 1/truncated\.png: .*without --strict"):
+    with pytest.raises(
+        DataError, match=r"6 images cannot be read, first digit 1/truncated\.png: .*leave strict=True out"
+    ):
         Classifier(epochs=1, strict=True, verbose=False).fit(folder)
 
 
@@ -256,6 +365,28 @@ def test_pretrained_weights_that_cannot_be_had_are_said(tmp_path, heard, monkeyp
     write_digits(tmp_path / "d", 3)
     Classifier(backbone="resnet10t", pretrained=True, epochs=1, listener=heard).fit(tmp_path / "d")
     assert "starts from scratch" in heard.said("published weights of resnet10t cannot be had", "couldn't connect")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    """Its client would retry for 46 seconds, and say so in twelve lines."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    from lastlayer.classifier import hub
+
+    asked = []
+
+    class Silence:
+        def head(self, address, timeout):
+            asked.append(timeout)
+            raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Silence)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with hub.in_short():
+        assert constants.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+    assert asked == [5.0]
 
 
 def test_pretrained_weights_are_used_where_they_can_be_had(tmp_path, heard, monkeypatch):

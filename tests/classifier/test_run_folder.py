@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from lastlayer import Classifier
 from lastlayer.classifier import run_folder
-from lastlayer.errors import DataNotFoundError, RunError, SaveError
+from lastlayer.errors import ConfigError, DataNotFoundError, RunError, SaveError
 from tests.classifier.conftest import flowers
 
 FILES = {
@@ -118,6 +118,11 @@ def test_weights_of_another_model_are_refused(run):
     model = json.loads((run / "model.json").read_text())
     model["task"]["classes"].append("tulip")
     forge(run, "model.json", json.dumps(model).encode())
+    with pytest.raises(RunError, match=r"predictions\.parquet .*lacks logit\(tulip\)"):
+        Classifier.load(run)
+    model["task"]["classes"].pop()
+    model["preprocessing"]["columns"].pop()
+    forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match="weights do not fit"):
         Classifier.load(run)
 
@@ -144,6 +149,57 @@ def test_no_run(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(RunError, match="Its training did not finish"):
         Classifier.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ({}, "not listed in manifest.json: config.yaml"),
+        ({"files": {}}, "not listed"),
+        ({"files": ["model.json"]}, "not listed"),
+        ({"files": {"model.json": 3}}, "not listed"),
+    ],
+)
+def test_a_manifest_has_to_list_every_file(run, manifest, message):
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=message):
+        Classifier.load(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.json", b'{"format": 1}'),
+        ("model.json", b"\xff"),
+        ("config.yaml", b"3"),
+        ("config.yaml", b"{"),
+        ("metrics.jsonl", b"{}"),
+        ("data.json", b"[]"),
+        ("predictions.parquet", b"xx"),
+        ("model.safetensors", b"xx"),
+        ("report.html", b"\xff"),
+    ],
+)
+def test_a_file_that_is_not_what_it_should_be_is_named(run, name, content):
+    forge(run, name, content)
+    with pytest.raises((RunError, ConfigError), match=name.replace(".", r"\.")):
+        Classifier.load(run)
+
+
+def test_of_two_runs_that_start_together_one_gets_the_folder(tmp_path, monkeypatch):
+    run_folder.new_folder(tmp_path / "run")
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(()))  # what the second saw before the first was there
+    with pytest.raises(SaveError, match="never written over another"):
+        run_folder.new_folder(tmp_path / "run")
+
+
+def test_a_run_that_fails_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="one class only"):
+        Classifier(verbose=False).fit(flowers().assign(kind="rose"), "kind", output=tmp_path / "new" / "run")
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="one class only"):
+        Classifier(verbose=False).fit(flowers().assign(kind="rose"), "kind", output=tmp_path / "mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
 
 
 def test_a_run_is_never_written_over_another(run):
@@ -201,8 +257,7 @@ def test_a_full_disk_while_training(tmp_path):
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1
     assert "best.safetensors cannot be written (File too large)" in done.stderr
-    with pytest.raises(RunError):
-        Classifier.load(tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # nothing came of it
 
 
 def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, heard):

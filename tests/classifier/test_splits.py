@@ -46,6 +46,23 @@ def test_shares_are_kept_in_every_class():
     assert Counter(labels[row] for row in second) == {"a": 100, "b": 10, "c": 1}
 
 
+def test_rows_that_are_all_copies_still_judge(heard):
+    frame = pd.DataFrame({"p": list("aabbccdd") * 50, "q": list("xy") * 200})
+    frame["y"] = np.where(frame["p"].isin(["a", "b"]), "yes", "no")
+    frame = frame.drop_duplicates().pipe(lambda each: pd.concat([each] * 50, ignore_index=True))
+    model = Classifier(epochs=1, listener=heard).fit(frame, "y")
+    assert all(count > 0 for count in model.record.data["rows"].values())
+    heard.said("The 400 rows hold 8 different contents")
+
+
+def test_columns_that_are_ignored_make_no_row_another():
+    frame = pd.concat([flowers(60)] * 2, ignore_index=True).assign(id=range(120))
+    model = Classifier(epochs=1, ignore=("id",), verbose=False).fit(frame, "kind")
+    kept = model.record.predictions.to_pydict()
+    judge = {int(name.split("#")[1]) - 1: split for name, split in zip(kept["input"], kept["split"], strict=True)}
+    assert all(judge.get((row + 60) % 120) == split for row, split in judge.items())
+
+
 def test_another_seed_is_another_split():
     splits = {tuple(sorted(stratified(["a"] * 50, range(50), (0.2, 0.0), seed)[0])) for seed in range(5)}
     assert len(splits) == 5
@@ -123,7 +140,7 @@ def infer(labels, heard, **settings):
 def test_two_classes_are_one_sigmoid_and_more_a_softmax(heard):
     assert infer(["no", "yes", "no"], heard, target="spam") == Task("binary", ("no", "yes"))
     said = heard.said("Task: binary", "column 'spam' has 2 classes (no, yes)", "'yes' counts as yes")
-    assert "--positive no, or --task multiclass" in said
+    assert "positive='no', or task='multiclass'" in said
     assert infer([3, 1, 2], heard) == Task("multiclass", (1, 2, 3))
     heard.said("Task: multiclass", "softmax")
     assert infer(["no", "yes"], heard, task="multiclass").kind == "multiclass"
@@ -172,6 +189,7 @@ def test_order_of_classes():
     assert in_order([True, False]) == (False, True)
     assert in_order([2.5, 1]) == (1, 2.5)
     assert in_order(["x", "3"]) == ("3", "x")
+    assert in_order(["nan", "1", "inf", "0"]) == ("0", "1", "inf", "nan")
 
 
 def test_an_unknown_positive_class(heard):

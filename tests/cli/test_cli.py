@@ -202,7 +202,7 @@ WRONG = {
     "letters as logits": (["explain", "--logits", "4,x"], 2, "numbers such as 4,2,-2"),
     "an unknown class": (["explain", "--logits", "4,2", "--classes", "dog,cat", "--target", "dgo"], 1, "mean 'dog'"),
     "an unknown language": (["explain", "--logits", "4,2", "--lang", "fr"], 1, "en, ko"),
-    "one logit": (["explain", "--logits", "4"], 1, 'kind="binary"'),
+    "one logit": (["explain", "--logits", "4"], 2, "--kind binary"),
 }
 
 
@@ -221,7 +221,7 @@ def test_bad_data(call, tmp_path, table_run):  # noqa: F811
         "specis": (flowers(), ["--target", "knid"], 2, "Did you mean 'kind'"),
         "one class": (flowers().assign(kind="rose"), ["--target", "kind"], 1, "one class only"),
         "regression": (flowers().assign(kind=flowers()["length"].fillna(0)), ["--target", "kind"], 1, "regression"),
-        "no target": (flowers(), [], 2, "--target COLUMN"),
+        "no target": (flowers(), [], 2, "needs --target"),
         "missing": (
             flowers().assign(kind=flowers()["kind"].where(flowers().index > 3)),
             ["--target", "kind"],

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lastlayer.classifier import fitting, run_folder, training
 from lastlayer.classifier.batches import Examples
-from lastlayer.classifier.config import Config
+from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
-from lastlayer.classifier.data.rows import Label, Rows
+from lastlayer.classifier.data.inputs import is_there
+from lastlayer.classifier.data.rows import Label, Rows, readable
 from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
@@ -88,22 +89,35 @@ class Classifier:
         Raises:
             DataError: the inputs cannot be read.
         """
-        found = self.predictions(x).refuse_problems()
+        found = self._whole(x)
         labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
         return labels
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return calibrated probabilities, (inputs, classes), in the order of `classes_`; float64."""
-        return self.predictions(x).refuse_problems().probabilities.numpy()
+        return self._whole(x).probabilities.numpy()
 
     def predict_logits(self, x: Any) -> np.ndarray:
         """Return raw logits in float64: (inputs, classes), or (inputs) for a binary task."""
-        return self.predictions(x).refuse_problems().logits.numpy()
+        return self._whole(x).logits.numpy()
 
     def predictions(self, x: Any) -> Predictions:
         """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""
-        several = isinstance(x, (list, tuple)) and x and all(isinstance(one, (str, Path, bytes)) for one in x)
-        return Predictions.joined([self._predicted(self._open(one)) for one in (x if several else [x])])
+        several = isinstance(x, (list, tuple)) and all(isinstance(one, (str, Path, bytes)) for one in x)
+        if not several or len(x) < 2:
+            return self._predicted(self._open(x[0] if several and x else x))
+        parts: list[Predictions] = []
+        failed: list[DataError] = []
+        for one in x:
+            try:
+                parts.append(self._predicted(self._open(one)))
+            except DataError as error:  # it keeps its place, with the reason
+                failed.append(error)
+                name = "stdin" if isinstance(one, bytes) else readable(str(one))
+                parts.append(Predictions.of_nothing(name, self._trained().spec.task, str(error).rstrip(".")))
+        if len(failed) == len(parts):
+            raise failed[0]
+        return Predictions.joined(parts)
 
     def evaluate(self, data: Any = None) -> Evaluation:
         """Judge the classifier.
@@ -119,7 +133,7 @@ class Classifier:
         if data is None:
             return fitting.judged_again(record)
         rows = self._labelled(data)
-        target = torch.tensor([record.spec.task.index(label) for label in rows.labels or []])
+        target = torch.tensor(record.spec.task.indices(rows.labels or []))
         found = self._predicted(rows).refuse_problems()
         task, temperature = record.spec.task, record.spec.temperature
         return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
@@ -133,24 +147,37 @@ class Classifier:
 
         Args:
             x: One input, as for `predict`; None takes the row with the largest loss among those it was judged on.
+                A row that the run was validated or tested on needs no data: its logits are in the run.
             target: Its class; None takes the one that the data gives, if it does.
 
         Raises:
             DataError: not exactly one input, or one that cannot be read.
         """
         record = self._trained()
-        if x is None:
-            x, known = fitting.worst_input(record)
-            target = known if target is None else target
+        name = fitting.judged_again(record).worst[0].name if x is None else x
+        if isinstance(name, str) and (x is None or not is_there(name)):
+            kept = fitting.kept_row(record, name)
+            if kept is not None:
+                return self._explained(kept[0], kept[1] if target is None else target, name, source=self._again(name))
         rows = self._open(x)
         if len(rows) != 1:
             raise DataError(f"one input is explained at a time, got {len(rows)}. Name a row of a table: file.csv#12.")
         found = self._predicted(rows).refuse_problems()
         if target is None and rows.labels is not None and rows.labels[0] != "":
             target = rows.labels[0]
+        return self._explained(found.logits[0], target, rows.names[0], source=x if isinstance(x, str) else None)
+
+    def _explained(self, logits: Tensor, target: Label | None, name: str, source: str | None) -> Trace:
+        """The trace of one row; its context says by what name it can be opened, if it can."""
+        record = self._trained()
         index = None if target is None else record.spec.task.index(target)
-        trace = fitting.explained(found.logits[0], index, record.spec, name=rows.names[0])
-        return replace(trace, context={**trace.context, "source": x}) if isinstance(x, str) else trace
+        trace = fitting.explained(logits, index, record.spec, name)
+        return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
+
+    def _again(self, name: str) -> str | None:
+        """Where a row of the run's own data can still be found."""
+        path = fitting.where_was(self._trained(), name)
+        return path if path.startswith(f"{sources.DIGITS}#") or is_there(path.rpartition("#")[0] or path) else None
 
     def read(self, x: Any) -> tuple[Tensor, ...]:
         """Return what the network reads of some inputs.
@@ -163,9 +190,10 @@ class Classifier:
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""
-        path = run_folder.new_folder(Path(folder))
+        path, record = Path(folder), self._trained()
+        run_folder.new_folder(path)
         try:
-            run_folder.write(path, self._trained())
+            run_folder.write(path, record)
         except BaseException:
             shutil.rmtree(path, ignore_errors=True)
             raise
@@ -210,23 +238,33 @@ class Classifier:
         return inputs.open_inputs(x, record.spec.kind, record.config)
 
     def _labelled(self, data: Any) -> Rows:
-        record = self._trained()
-        rows = sources.open_labelled(data, record.config, Journal(Silent()))
-        if rows.kind != record.spec.kind:
-            raise DataError(f"this classifier reads {record.spec.kind}s, the data are {rows.kind}s.")
-        if rows.kind == "image":
+        record, journal = self._trained(), Journal(Silent())
+        kind = "image" if sources.kind_of(data) == "image" else "table"
+        if kind != record.spec.kind:
+            raise DataError(
+                f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "
+                "data of the kind that it was trained on."
+            )
+        rows = sources.open_labelled(data, record.config, journal, training=False)
+        if kind == "image":
             rows, _ = images.leave_out_unreadable(
-                rows, max_pixels=record.config.max_pixels, strict=True, journal=Journal(Silent())
+                rows, max_pixels=record.config.max_pixels, strict=True, journal=journal
             )
         return rows
+
+    def _whole(self, x: Any) -> Predictions:
+        return self.predictions(x).refuse_problems(" predictions(x) keeps such rows in their place, with the reason.")
 
     def _predicted(self, rows: Rows) -> Predictions:
         record = self._trained()
         assert self._network is not None  # noqa: S101 - a record comes with its network
         examples = Examples(rows, record.spec.preprocessing, None)
         logits, problems = training.predict_logits(self._network, examples, "cpu")
+        odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
+        for row in odd.nonzero().flatten().tolist():
+            problems.setdefault(row, "the model gives no finite logits for it")
         p = probabilities(logits, record.spec.task, record.spec.temperature)
-        return Predictions(rows.names, record.spec.task, logits, p, problems)
+        return Predictions(rows.names, record.spec.task, logits, p, problems, rows.left_out)
 
 
 def _network(spec: ModelSpec, weights: dict[str, Tensor]) -> Network:

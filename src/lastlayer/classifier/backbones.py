@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lastlayer.classifier import hub
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, did_you_mean
+from lastlayer.messages.wording import option
 
 SMALL_CNN, MLP = "small-cnn", "mlp"
 _SMALL_IMAGE = 64  # up to this side the small network serves by default, and reads images at their own size
@@ -20,23 +22,34 @@ _FULL_SIDE = 24  # the small network convolves larger images at half their size 
 _LEAST_TIMM = 32  # what five halvings leave one pixel of
 
 
+def check(config: Config, kind: str) -> None:
+    """Refuse a backbone that does not read this kind of data, or that nobody knows."""
+    name = config.backbone
+    if kind == "table" and name not in ("auto", MLP):
+        raise ConfigError(f"{option('backbone', name)} reads images; a table is read by {MLP!r} (the default).")
+    if kind == "image" and name == MLP:
+        raise ConfigError(
+            f"{option('backbone', name)} reads tables; for images take {SMALL_CNN!r} or the name of a timm model."
+        )
+    if name not in ("auto", MLP, SMALL_CNN):
+        _known(name)
+
+
 def choose(config: Config, kind: str, own_size: int, journal: Journal) -> tuple[str, int]:
     """Return the name of the backbone and the side that images are brought to (0 for tables)."""
-    name = config.backbone
     if kind == "table":
-        if name not in ("auto", MLP):
-            raise ConfigError(f"--backbone {name} reads images; a table is read by {MLP!r} (the default).")
         return MLP, 0
-    if name == MLP:
-        raise ConfigError(f"--backbone {MLP} reads tables; for images take {SMALL_CNN!r} or the name of a timm model.")
+    name = config.backbone
     if name == "auto":
         small = own_size <= _SMALL_IMAGE and not config.pretrained
         name = SMALL_CNN if small else _DEFAULT_TIMM
-        hint = "" if small or config.pretrained else " With --pretrained it starts from published weights."
-        journal.say(f"Backbone: {name}, because the images are about {own_size} pixels wide.{hint}")
+        hint = f" With {option('pretrained', True)} it starts from published weights."
+        journal.say(
+            f"Backbone: {name}, because the images are about {own_size} pixels wide."
+            f"{'' if small or config.pretrained else hint}"
+        )
     if name == SMALL_CNN:
         return name, config.image_size or max(8, min(own_size, _SMALL_IMAGE))
-    _known(name)
     return name, config.image_size or _timm_size(name, own_size)
 
 
@@ -79,7 +92,8 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
     model = None
     if pretrained:
         try:
-            model = timm.create_model(name, pretrained=True, **options)
+            with hub.in_short():
+                model = timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # noqa: BLE001 - the hub's client raises its own errors and its carriers'
             if journal is not None:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
@@ -96,7 +110,7 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
             f"{name} cannot read images of {spec.size}×{spec.size} pixels: {str(error).splitlines()[0]} "
-            "Name a size that it takes with --image-size."
+            f"Name a size that it takes with {option('image_size')}."
         ) from error
     if features.dim() != 2:
         raise ConfigError(f"{name} gives features of shape {tuple(features.shape[1:])}; expected one vector per image.")

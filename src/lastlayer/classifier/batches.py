@@ -1,6 +1,7 @@
 """Rows in batches: the same order for the same seed, whoever fetches them."""
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,8 @@ class Examples(Dataset[Any]):
 class SeededBatches(Sampler[list[int]]):
     """Batches of shuffled rows; the order depends on the seed and the epoch alone. Several processes share a batch.
 
-    A last batch of one row joins the one before, since batch norm needs two.
+    A last batch of one row joins the one before, since batch norm needs two; for the same reason a batch that would
+    leave a process with fewer than two rows is computed whole by each.
     """
 
     def __init__(self, rows: int, size: int, seed: int, process: int = 0, processes: int = 1) -> None:
@@ -97,31 +99,46 @@ class SeededBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows).tolist()
         for number in range(len(self)):
-            end = self.rows if number == len(self) - 1 else (number + 1) * self.size
-            batch = order[number * self.size : end]
-            if self.processes > 1:  # equal parts; a batch that does not divide evenly is filled from its beginning
-                share = -(-len(batch) // self.processes)
-                batch = (batch * self.processes)[self.process * share : (self.process + 1) * share]
-            yield batch
+            start, mine = number * self.size, self._mine(number)
+            yield order[start + mine.start : start + mine.stop]
+
+    def size_of(self, number: int) -> int:
+        """How many rows a batch has in all processes together."""
+        return self.rows - number * self.size if number == len(self) - 1 else self.size
+
+    def share(self, number: int) -> float:
+        """How much the mean over this process's rows counts in the mean over the batch."""
+        return len(self._mine(number)) / self.size_of(number) if self._divides(number) else 1 / self.processes
+
+    def _divides(self, number: int) -> bool:
+        return self.size_of(number) >= 2 * self.processes
+
+    def _mine(self, number: int) -> range:
+        rows = self.size_of(number)
+        if not self._divides(number):
+            return range(rows)
+        return range(rows * self.process // self.processes, rows * (self.process + 1) // self.processes)
 
 
-def in_order(rows: int, size: int = 1024) -> list[list[int]]:
-    """Batches of all rows in their own order."""
-    return [list(range(start, min(start + size, rows))) for start in range(0, rows, size)]
+def in_order(rows: range, size: int = 1024) -> list[list[int]]:
+    """Batches of rows in their own order."""
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
 def loader(examples: Examples, batches: Any, workers: int) -> DataLoader[Batch]:
     """Fetch `batches` of `examples`, in `workers` processes where there are any."""
-    return DataLoader(
-        examples,
-        batch_sampler=batches,
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_leave_interrupts_to_the_parent,
-        # Its own generator: a loader draws a seed for its workers, and dropout would see other numbers for it.
-        generator=torch.Generator(),
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")  # who asks for more workers than cores may
+        return DataLoader(
+            examples,
+            batch_sampler=batches,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_leave_interrupts_to_the_parent,
+            # Its own generator: a loader draws a seed for its workers, and dropout would see other numbers for it.
+            generator=torch.Generator(),
+        )
 
 
 def _labelled(target: Tensor | None) -> Tensor:

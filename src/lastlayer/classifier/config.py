@@ -6,6 +6,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from lastlayer.errors import ConfigError, did_you_mean
+from lastlayer.messages.wording import option
 
 # What an empty cell may be written as; the words that pandas takes for missing.
 MISSING = (
@@ -78,7 +79,7 @@ class Config:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} has to lie between {low:g} and {high:g}, got {value!r}.")
+                raise ConfigError(f"{option(name)} has to lie between {low:,} and {high:,}, got {value!r}.")
         if self.validation + self.test >= 1:
             raise ConfigError(
                 f"validation and test together have to leave rows to train on, got {self.validation} + {self.test}."
@@ -99,6 +100,10 @@ class Config:
                     f"{', '.join(known)}."
                 )
         return replace(base or cls(), **settings)
+
+    def given(self) -> list[str]:
+        """The settings that differ from the defaults."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
     @classmethod
     def from_yaml(cls, path: Path, base: "Config | None" = None) -> "Config":
@@ -128,6 +133,15 @@ class Config:
         return yaml.safe_dump({**about, **plain}, sort_keys=False, allow_unicode=True)
 
 
+KINDS = {"image": "images", "table": "a table", "text table": "a text table (.csv, .tsv)"}
+_TABLES = ("table", "text table")
+# Settings that say something about some kinds of data only; all others are for every kind.
+APPLIES_TO = {
+    **dict.fromkeys(("target", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES),
+    **dict.fromkeys(("encoding", "separator"), ("text table",)),
+    **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
+}
+
 _ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation", 0.01, 0.9),
@@ -150,14 +164,15 @@ def _fitted(name: str, type_: Any, value: object) -> object:
     if value is None:
         if NoneType in allowed:
             return None
-        raise ConfigError(f"{name} needs a value, got none.")
+        raise ConfigError(f"{option(name)} needs a value, got none.")
     for each in allowed:
         if get_origin(each) is Literal:
             if value in get_args(each):
                 return value
             options = get_args(each)
             raise ConfigError(
-                f"{name} has to be one of {', '.join(options)}, got {value!r}.{did_you_mean(str(value), options)}"
+                f"{option(name)} has to be one of {', '.join(options)}, got {value!r}."
+                f"{did_you_mean(str(value), options)}"
             )
         if get_origin(each) is tuple and not isinstance(value, (str, bytes)) and hasattr(value, "__iter__"):
             return tuple(str(part) for part in value)
@@ -172,5 +187,8 @@ def _fitted(name: str, type_: Any, value: object) -> object:
                 return float(value)
             except ValueError:
                 break
-    wanted = " or ".join(getattr(each, "__name__", str(each)) for each in allowed if each is not NoneType)
-    raise ConfigError(f"{name} has to be {wanted}, got {value!r} ({type(value).__name__}).")
+    wanted = " or ".join(_TYPES[get_origin(each) or each] for each in allowed if each is not NoneType)
+    raise ConfigError(f"{option(name)} has to be {wanted}, got {value!r} ({type(value).__name__}).")
+
+
+_TYPES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list of words"}

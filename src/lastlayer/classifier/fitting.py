@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, run_folder, training
+from lastlayer.classifier import backbones, processes, run_folder, training
 from lastlayer.classifier.batches import Examples
-from lastlayer.classifier.config import Config
+from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
-from lastlayer.classifier.data.columns import TableSpec, learn_columns
+from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Rows, plural
@@ -22,13 +23,15 @@ from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
-from lastlayer.classifier.journal import Journal, Listener
+from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.decisions import Calibration, calibrate, temperature
+from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
+from lastlayer.messages.wording import option
 
 
 @dataclass
@@ -46,32 +49,62 @@ class _Prepared:
 def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
     """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
     started = time.monotonic()
-    journal = Journal(listener)
-    if folder is not None:
-        run_folder.new_folder(folder)
-    ready = _prepare(source, config, journal)
-    spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
-    with stop_on_interrupt() as request, torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True):
+    helper = training.accelerator(config)
+    journal = Journal(listener if helper.is_main_process else Silent())
+    folder = folder if helper.is_main_process else None
+    with ExitStack() as claims:
+        with processes.same_fate(helper):
+            backbones.check(config, _checked_kind(source, config))
+            if folder is not None:
+                claims.enter_context(run_folder.claimed(folder))
+            ready = _prepare(source, config, journal)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
+        claims.enter_context(torch.random.fork_rng())
+        claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
+        request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
         network = Network(spec, pretrained=config.pretrained, journal=journal)
+        if helper.process_index:
+            torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, folder)
-        record = _finish(network, spec, parts, ready, config, history, journal, source, started)
-        if folder is not None:
-            run_folder.write(folder, record)
+        history = _train(network, parts, ready, config, journal, request, helper, folder)
+        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        with processes.same_fate(helper):
+            if folder is not None:
+                run_folder.write(folder, record)
     return record, network
+
+
+def _checked_kind(source: Any, config: Config) -> str:
+    """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
+    kind = sources.kind_of(source)
+    for name in config.given():
+        kinds = APPLIES_TO.get(name, (kind,))
+        if kind not in kinds:
+            raise ConfigError(
+                f"{option(name)} is for {KINDS[kinds[0]]}, and {name_of(source)} is {KINDS[kind]}: leave it out."
+            )
+    return "image" if kind == "image" else "table"
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
     rows = sources.open_labelled(source, config, journal)
+    labels = rows.labels or []
+    check_labels(labels, config, _folders(source))
+    if rows.kind == "table":
+        check_features(rows.data, config)
     seen: dict[str, Seen] = {}
     if rows.kind == "image":
         rows, looks = images.leave_out_unreadable(
-            rows, max_pixels=config.max_pixels, strict=config.strict, journal=journal
+            rows,
+            max_pixels=config.max_pixels,
+            strict=config.strict,
+            journal=journal,
+            advice=f", or leave {option('strict', True)} out to go on without",
         )
         seen = dict(zip(rows.names, looks, strict=True))
-    check_labels(rows.labels or [], config, _folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows)
+        check_labels(rows.labels or [], config, _folders(source))
+    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
     rows, split = split_rows(
         rows, contents, validation=config.validation, test=config.test, seed=config.seed, journal=journal
     )
@@ -92,13 +125,14 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
 
 def _folders(source: Any) -> Sequence[str]:
     """The class folders, so that empty ones count as classes too."""
-    path = Path(source) if isinstance(source, (str, Path)) else None
-    return images.class_folders(path) if path is not None and path.is_dir() else ()
+    path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
+    is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
+    return images.class_folders(path) if path is not None and is_images else ()
 
 
-def _contents(rows: Rows) -> list[Hashable]:
-    """One number per row of a table, equal where all features are."""
-    frame = rows.data.to_pandas()
+def _contents(rows: Rows, config: Config) -> list[Hashable]:
+    """One number per row of a table, equal where all features are that are looked at."""
+    frame = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names]).to_pandas()
     for name in frame.columns:
         if frame[name].dtype.kind == "O":
             frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
@@ -116,15 +150,18 @@ def _train(
     config: Config,
     journal: Journal,
     request: StopRequest,
+    helper: Any,
     folder: Path | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
         journal.say(f"{plural(odd, 'validation or test row')} with cells that are no numbers: taken for missing.")
     rows = len(parts["train"])
+    together = f" Processes: {helper.num_processes}, which share each batch." if helper.num_processes > 1 else ""
     journal.say(
         f"Training: at most {plural(config.epochs, 'epoch')}, each of {plural(rows, 'row')} in batches of "
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
+        f"{together}"
     )
 
     def keep(weights: training.Weights) -> None:
@@ -139,6 +176,7 @@ def _train(
         kind=ready.rows.kind,
         journal=journal,
         request=request,
+        helper=helper,
         on_best=keep,
     )
     journal.say(_how_it_ended(history, config))
@@ -163,13 +201,14 @@ def _finish(
     config: Config,
     history: training.History,
     journal: Journal,
+    helper: Any,
     source: Any,
     started: float,
 ) -> Record:
     """Calibrate on validation rows, judge on test rows, and write it all down."""
     workers = training.workers(config, ready.rows.kind)
     logits: dict[str, Tensor] = {
-        name: training.predict_logits(network, parts[name], "cpu", workers)[0]
+        name: training.shared_logits(network, parts[name], "cpu", helper, workers)
         for name in ("validation", "test")
         if name in parts
     }
@@ -292,18 +331,30 @@ def judged_again(record: Record) -> Evaluation:
     judge = "test" if "test" in table["split"] else "validation"
     rows = [row for row, name in enumerate(table["split"]) if name == judge]
     task = record.spec.task
-    logit_columns = ["logit"] if task.kind == "binary" else [f"logit({name})" for name in task.names]
-    logits = torch.tensor([[table[name][row] for name in logit_columns] for row in rows], dtype=torch.float64)
     target = torch.tensor([task.names.index(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return evaluate(
-        logits.squeeze(1) if task.kind == "binary" else logits, target, names, task, record.spec.temperature, judge
-    )
+    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
 
 
-def worst_input(record: Record) -> tuple[str, str]:
-    """The row with the largest loss among those that a run was judged on, as it can be opened again, and its class."""
-    worst, source = judged_again(record).worst[0], Path(record.data_name)
+def kept_row(record: Record, name: str) -> tuple[Tensor, str] | None:
+    """The logits and the class of a row that a run has kept, by the row's name."""
+    table = record.predictions.to_pydict()
+    if name not in table["input"]:
+        return None
+    row = table["input"].index(name)
+    return _kept_logits(record, table)[row], table["target"][row]
+
+
+def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:
+    task = record.spec.task
+    if task.kind == "binary":
+        return torch.tensor(table["logit"], dtype=torch.float64)
+    return torch.tensor([table[f"logit({name})"] for name in task.names], dtype=torch.float64).T
+
+
+def where_was(record: Record, name: str) -> str:
+    """What a row of the run's own data could be opened by, if the data still stands where it stood."""
+    source = Path(record.data_name)
     if record.data_name == sources.DIGITS:
-        return worst.name, worst.target
-    return str((source if source.is_dir() else source.parent) / worst.name), worst.target
+        return name
+    return str((source if source.is_dir() else source.parent) / name)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from lastlayer.errors import printable
+
 Item = TypeVar("Item")
 
 
@@ -52,7 +54,7 @@ class Lines(Silent):
 
     def note(self, text: str) -> None:
         """Write the sentence."""
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{printable(text)}\n")
 
     def epoch(self, epoch: Epoch, of: int, seconds_left: float) -> None:
         """Write the epoch's figures, under a heading before the first."""

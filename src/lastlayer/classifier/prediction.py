@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.data.rows import LeftOut, plural
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.task import Task
-from lastlayer.errors import ConfigError, DataError, SaveError
+from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages.wording import option
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 
@@ -29,6 +31,7 @@ class Predictions:
         logits: float64, (rows, classes), or (rows) for a binary task.
         probabilities: Calibrated, float64, (rows, classes).
         problems: Why a row could not be read, by its number; its probabilities mean nothing.
+        left_out: What stood among the inputs and is none, such as a text file in a folder of images.
     """
 
     names: list[str]
@@ -36,6 +39,7 @@ class Predictions:
     logits: Tensor
     probabilities: Tensor
     problems: dict[int, str]
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,22 +54,31 @@ class Predictions:
             torch.cat([part.logits for part in parts]),
             torch.cat([part.probabilities for part in parts]),
             {start + row: why for start, part in zip(starts, parts, strict=True) for row, why in part.problems.items()},
+            tuple(each for part in parts for each in part.left_out),
         )
 
-    def refuse_problems(self) -> "Predictions":
-        """Return self; where an array has no place for a row that could not be read, raise instead."""
+    @classmethod
+    def of_nothing(cls, name: str, task: Task, why: str) -> "Predictions":
+        """One row for an input that cannot be opened."""
+        unknown = torch.full((1, len(task.classes)), torch.nan, dtype=torch.float64)
+        return cls([name], task, unknown[:, 0] if task.kind == "binary" else unknown, unknown, {0: why})
+
+    def refuse_problems(self, advice: str = "") -> "Predictions":
+        """Return self; where an array has no place for a row that could not be read, raise instead, with `advice`."""
         if self.problems:
             row, reason = next(iter(self.problems.items()))
             raise DataError(
                 f"{plural(len(self.problems), 'row')} of {len(self):,} cannot be predicted, first {self.names[row]}: "
-                f"{reason}. The command line keeps such rows in their place, with an error column."
+                f"{reason}.{advice}"
             )
         return self
 
     def table(self, *, top_k: int = 1, every_class: bool = False) -> list[dict[str, Any]]:
         """One dictionary per row: input, prediction, probability; more of both with `top_k`; error where there is."""
         if not 1 <= top_k <= len(self.task.classes):
-            raise ConfigError(f"--top-k has to lie between 1 and the {len(self.task.classes)} classes, got {top_k}.")
+            raise ConfigError(
+                f"{option('top_k')} has to lie between 1 and the {len(self.task.classes)} classes, got {top_k}."
+            )
         order = self.probabilities.argsort(dim=1, descending=True, stable=True)[:, :top_k].tolist()
         values = self.probabilities.tolist()
         return [self._row(row, order[row], values[row], every_class) for row in range(len(self))]
@@ -95,15 +108,15 @@ class Predictions:
             else:
                 path.write_text(as_csv(rows) if path.suffix.lower() == ".csv" else as_jsonl(rows), encoding="utf-8")
         except OSError as error:
-            raise SaveError(
-                f"{path} cannot be written: {error.strerror or error}. Name another with --output."
-            ) from error
+            raise cannot_write(path, error) from error
 
 
 def check_format(path: Path) -> None:
     """Refuse a file whose ending names no format."""
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"--output has to end in {', '.join(FORMATS)}, which names the format: got {path.name!r}.")
+        raise ConfigError(
+            f"{option('output')} has to end in {', '.join(FORMATS)}, which names the format: got {path.name!r}."
+        )
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:

@@ -1,27 +1,34 @@
 """A run as a folder: plain files, written whole or not at all, with a manifest that tells when one has changed."""
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.files import cannot_write, reading
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.model import ModelSpec
 from lastlayer.classifier.training import Weights
-from lastlayer.errors import DataNotFoundError, RunError, SaveError
+from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveError
+from lastlayer.messages.wording import option
 
 FORMAT = 1
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoints/best.safetensors"
+FILES = (
+    "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
+    "report.html", "card.md",
+)  # fmt: skip
+Content = TypeVar("Content")
 
 
 @dataclass
@@ -53,21 +60,42 @@ class Record:
     card: str
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make the folder for one run alone, or say why it cannot be; take it away again if nothing comes of the run."""
+    # os.path answers for names that are too long, too
+    made = [each for each in (folder, *folder.parents) if not os.path.isdir(each)]  # noqa: PTH112
+    new_folder(folder)
+    try:
+        yield
+    except BaseException:
+        best = folder / CHECKPOINT
+        if not best.exists() and not (folder / MANIFEST).exists():
+            shutil.rmtree(best.parent, ignore_errors=True)
+            with suppress(OSError):  # somebody put something there
+                for each in made:
+                    each.rmdir()
+        raise
+
+
 def new_folder(folder: Path) -> Path:
     """Make the folder, or say why a run cannot be written there, before any work is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise SaveError(
-                f"{folder} is there already and not empty: a run is never written over another. Name a new folder with "
-                "--output, or remove it."
-            )
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        taken = any(folder.iterdir())
+        if not taken:
+            (folder / CHECKPOINT).parent.mkdir()  # of two runs that start together, one makes it
+    except FileExistsError as error:
+        if not folder.is_dir():
+            raise cannot_write(folder, error) from error
+        taken = True
     except OSError as error:
-        if isinstance(error, SaveError):
-            raise
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
+    if taken:
+        raise SaveError(
+            f"{folder} is there already and not empty: a run is never written over another. Name a new folder with "
+            f"{option('output')}, or remove it."
+        )
     return folder
 
 
@@ -106,44 +134,78 @@ def write(folder: Path, record: Record) -> None:
 def read(folder: Path) -> Record:
     """Read a run, after checking every file against the manifest."""
     verify(folder)
-    model = _read_json(folder / "model.json")
+    model = _part(folder, "model.json", _read_json)
     if model.get("format") != FORMAT:
+        versions = model.get("versions")
+        wrote = versions.get("lastlayer", "unknown") if isinstance(versions, dict) else "unknown"
         raise RunError(
             f"{folder} is a run of format {model.get('format')!r}; this lastlayer reads format {FORMAT}. Use the "
-            f"lastlayer that wrote it ({model.get('versions', {}).get('lastlayer', 'unknown')})."
+            f"lastlayer that wrote it ({wrote})."
         )
-    yaml = need("yaml")
-    about = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    spec = _part(folder, "model.json", lambda path: ModelSpec.from_dict(model))
     return Record(
-        config=Config.from_yaml(folder / "config.yaml"),
-        data_name=str(about.get("data", "")),
-        versions=model["versions"],
-        spec=ModelSpec.from_dict(model),
-        weights=need("safetensors.torch").load_file(folder / "model.safetensors"),
-        epochs=[Epoch(**json.loads(line)) for line in lines],
-        data=_read_json(folder / "data.json"),
-        predictions=need("pyarrow.parquet").read_table(folder / "predictions.parquet"),
-        report=(folder / "report.html").read_text(encoding="utf-8"),
-        card=(folder / "card.md").read_text(encoding="utf-8"),
+        config=_part(folder, "config.yaml", Config.from_yaml),
+        data_name=_part(folder, "config.yaml", lambda path: str(need("yaml").safe_load(_text(path)).get("data", ""))),
+        versions=_part(folder, "model.json", lambda path: dict(model["versions"])),
+        spec=spec,
+        weights=_part(folder, "model.safetensors", need("safetensors.torch").load_file),
+        epochs=_part(
+            folder, "metrics.jsonl", lambda path: [Epoch(**json.loads(line)) for line in _text(path).splitlines()]
+        ),
+        data=_part(folder, "data.json", _read_json),
+        predictions=_part(folder, "predictions.parquet", lambda path: _kept(path, spec)),
+        report=_part(folder, "report.html", _text),
+        card=_part(folder, "card.md", _text),
     )
 
 
-def verify(folder: Path) -> None:
-    """Raise unless every file of the manifest is there and unchanged."""
-    if not folder.is_dir():
-        raise DataNotFoundError(f"there is no run folder {str(folder)!r}. 'lastlayer train' makes one.")
-    if not (folder / MANIFEST).is_file():
-        unfinished = " Its training did not finish." if (folder / "checkpoints").is_dir() else ""
-        raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
-    listed = _read_json(folder / MANIFEST).get("files", {})
-    missing = [name for name in listed if not (folder / name).is_file()]
-    changed = [name for name in listed if name not in missing and _differs(folder / name, listed[name])]
-    if missing or changed:
-        found = [f"missing: {examples(missing, 8)}"] if missing else []
-        found += [f"changed since it was written: {examples(changed, 8)}"] if changed else []
+def _part(folder: Path, name: str, read: Callable[[Path], Content]) -> Content:
+    """Read one file of a run; whatever is wrong with it becomes one message that names it."""
+    broken = (OSError, ValueError, TypeError, KeyError, AttributeError)
+    foreign = (need("pyarrow").ArrowException, need("safetensors").SafetensorError, need("yaml").YAMLError)
+    try:
+        return read(folder / name)
+    except LastLayerError:
+        raise
+    except (*broken, *foreign) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(
-            f"the run folder {folder} is not as it was written ({'; '.join(found)}). Restore it from a copy, or train "
+            f"{folder / name} is not what lastlayer writes there ({type(error).__name__}: {reason}). Restore the run "
+            "from a copy, or train again."
+        ) from error
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _kept(path: Path, spec: ModelSpec) -> Any:
+    table = need("pyarrow.parquet").read_table(path)
+    logits = ["logit"] if spec.task.kind == "binary" else [f"logit({name})" for name in spec.task.names]
+    lacking = [name for name in ("split", "input", "target", *logits) if name not in table.column_names]
+    if lacking or len(table) == 0:
+        raise ValueError(f"it lacks {examples(lacking)}" if lacking else "it has no rows")
+    return table
+
+
+def verify(folder: Path) -> None:
+    """Raise unless every file of a run is there, stands in the manifest and is unchanged."""
+    with reading(folder, RunError):
+        if not folder.is_dir():
+            raise DataNotFoundError(f"there is no run folder {str(folder)!r}. 'lastlayer train' makes one.")
+        if not (folder / MANIFEST).is_file():
+            unfinished = " Its training did not finish." if (folder / CHECKPOINT).parent.is_dir() else ""
+            raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
+        listed = _read_json(folder / MANIFEST).get("files")
+        entries = listed if isinstance(listed, dict) else {}
+        unlisted = [name for name in FILES if not isinstance(entries.get(name), dict)]
+        missing = [name for name in FILES if not (folder / name).is_file()]
+        changed = [name for name in FILES if name not in missing + unlisted and _differs(folder / name, entries[name])]
+    found = {"missing": missing, "changed since it was written": changed, f"not listed in {MANIFEST}": unlisted}
+    if missing or changed or unlisted:
+        said = "; ".join(f"{what}: {examples(names, 9)}" for what, names in found.items() if names)
+        raise RunError(
+            f"the run folder {folder} is not as it was written ({said}). Restore it from a copy, or train "
             "again; a changed model is never loaded silently."
         )
 
@@ -177,16 +239,7 @@ def _write(path: Path, content: bytes) -> None:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> SaveError:
-    advice = {
-        errno.ENOSPC: "The disk is full: free some space",
-        errno.EACCES: "There is no permission to write there: change it",
-        errno.EROFS: "The disk is read-only: change that",
-    }.get(error.errno or 0, "Mend it")
-    return SaveError(f"{path} cannot be written ({error.strerror or error}). {advice}, or name another --output.")
+        raise cannot_write(path, error) from error
 
 
 def _packed(weights: Weights) -> bytes:

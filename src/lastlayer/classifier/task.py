@@ -1,5 +1,6 @@
 """Which question the labels ask: one of two, or one of many; and whether they are classes at all."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from lastlayer.classifier.data.rows import Label, examples, listing, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, DataError, did_you_mean
 from lastlayer.explanation.advice import Advice
+from lastlayer.messages.wording import option
 
 _MANY_NUMBERS = 30  # more different whole numbers than this, and few rows of each, look like a quantity
 _ROWS_OF_EACH = 20
@@ -39,12 +41,25 @@ class Task:
 
     def index(self, label: Label) -> int:
         """The place of a class; a label of another type with the same name counts ("3" is 3)."""
-        name = str(label)
-        if name not in self.names:
-            raise DataError(
-                f"{label!r} is not one of the classes {examples(self.names, 8)}.{did_you_mean(name, self.names)}"
-            )
-        return self.names.index(name)
+        return self.indices([label])[0]
+
+    def indices(self, labels: Sequence[Label]) -> list[int]:
+        """The places of the classes of some rows; those that are no class of the task are counted."""
+        places = {name: place for place, name in enumerate(self.names)}
+        found = [places.get(str(label), -1) for label in labels]
+        unknown = Counter(repr(label) for label, place in zip(labels, found, strict=True) if place < 0)
+        if not unknown:
+            return found
+        near = did_you_mean(next(iter(unknown)).strip("'"), self.names)
+        if len(labels) == 1:
+            raise DataError(f"{next(iter(unknown))} is not one of the classes {examples(self.names, 8)}.{near}")
+        count = sum(unknown.values())
+        named = examples([f"{name} ({plural(times, 'row')})" for name, times in unknown.most_common()], 5)
+        raise DataError(
+            f"{plural(count, 'row')} of {len(labels):,} {'has' if count == 1 else 'have'} "
+            f"a class that the model does not know: {named}. It knows {examples(self.names, 8)}.{near} Mend or remove "
+            "these rows, or train with them."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the task as plain values, for model.json."""
@@ -69,11 +84,12 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
     kind = config.task or ("binary" if len(classes) == 2 else "multiclass")
     if kind == "binary" and len(classes) != 2:
         raise ConfigError(
-            f"task: binary needs 2 classes, {what} has {len(classes)} ({listing(classes)}). Use --task multiclass."
+            f"a binary task needs 2 classes, {what} has {len(classes)} ({listing(classes)}). Use "
+            f"{option('task', 'multiclass')}."
         )
     reason = f"{what} has {plural(len(classes), 'class', 'classes')} ({listing(classes)})"
     if kind == "multiclass":
-        override = " Override: --task binary." if len(classes) == 2 else ""
+        override = f" Override: {option('task', 'binary')}." if len(classes) == 2 else ""
         journal.say(f"Task: multiclass, because {reason}: softmax and cross-entropy.{override}")
         journal.say(_why("multiclass"))
         return Task("multiclass", classes)
@@ -82,7 +98,7 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
         task = Task("binary", classes[::-1])
     journal.say(
         f"Task: binary, because {reason}: one sigmoid, {task.names[1]!r} counts as yes. "
-        f"Override: --positive {task.names[0]}, or --task multiclass."
+        f"Override: {option('positive', task.names[0])}, or {option('task', 'multiclass')}."
     )
     journal.say(_why("binary"))
     return task
@@ -104,6 +120,7 @@ def check_labels(labels: Sequence[Label], config: Config, folders: Sequence[str]
             f"fewer rows than classes: {plural(len(labels), 'row')} for {classes} classes. Each class needs at least "
             "three rows: to train, to validate and to test."
         )
+    _check_positive(different, config)
     if config.task is not None:
         return
     numbers = [label for label in different if isinstance(label, (int, float)) and not isinstance(label, bool)]
@@ -113,13 +130,34 @@ def check_labels(labels: Sequence[Label], config: Config, folders: Sequence[str]
         if (fractions and len(different) > 2) or many:
             raise DataError(
                 f"this looks like regression: {what} holds {len(numbers):,} different numbers in "
-                f"{plural(len(labels), 'row')} ({examples(sorted(numbers), 4)}). A classifier predicts classes, not "
-                "quantities. If they are classes, say --task multiclass; else make ranges of them."
+                f"{plural(len(labels), 'row')} ({examples([f'{number:.9g}' for number in sorted(numbers)], 4)}). A "
+                f"classifier predicts classes, not quantities. If they are classes, say "
+                f"{option('task', 'multiclass')}; else make ranges of them."
             )
     if len(different) > 2 and 2 * len(different) > len(labels):
+        if config.target is None:
+            raise DataError(
+                f"too few images to tell {len(different):,} classes apart: {plural(len(labels), 'image')}. Each class "
+                "needs at least three: to train, to validate and to test."
+            )
         raise DataError(
             f"{what} has {len(different):,} different values in {plural(len(labels), 'row')}: it looks like an "
-            "identifier, not a class. Name another column with --target, or say --task multiclass if it is meant."
+            f"identifier, not a class. Name another column with {option('target')}, or say "
+            f"{option('task', 'multiclass')} if it is meant."
+        )
+
+
+def _check_positive(different: set[Label], config: Config) -> None:
+    if config.positive is None:
+        return
+    names = sorted(map(str, different))
+    if config.task == "multiclass" or (config.task is None and len(names) != 2):
+        why = f"this one has {len(names)} classes" if config.task is None else "this one is multiclass"
+        raise ConfigError(f"{option('positive')} is for a binary task, and {why}: leave it out.")
+    if config.positive not in names:
+        raise ConfigError(
+            f"{option('positive')} {config.positive!r} is not one of the classes {examples(names, 8)}."
+            f"{did_you_mean(config.positive, names)}"
         )
 
 
@@ -134,6 +172,7 @@ def in_order(labels: Any) -> tuple[Label, ...]:
 
 def _order(label: Label) -> tuple[int, float, str]:
     try:
-        return (0, float(label), str(label))
-    except ValueError:
-        return (1, 0.0, str(label))
+        number = float(label)
+    except (ValueError, OverflowError):
+        number = math.nan
+    return (0, number, str(label)) if math.isfinite(number) else (1, 0.0, str(label))

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lastlayer.classifier import processes
 from lastlayer.classifier.batches import Batch, Examples, SeededBatches, in_order, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
@@ -18,9 +20,11 @@ from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.model import Network
 from lastlayer.decisions import log_loss
-from lastlayer.errors import DataError
+from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages.wording import option
 
 Weights = dict[str, Tensor]
+_STEPS_BETWEEN_QUESTIONS = 16
 
 
 @dataclass
@@ -52,14 +56,26 @@ def accelerator(config: Config) -> Any:
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had others
     if config.device != "auto":
         _check_device(config.device)
-    return accelerate.Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
+    # A static graph lets the processes train a backbone that does not use all of its weights.
+    together = accelerate.DistributedDataParallelKwargs(static_graph=True)
+    helper = accelerate.Accelerator(
+        cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=[together]
+    )
+    if config.precision == "fp16" and helper.device.type == "cpu":
+        raise ConfigError(
+            f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here: take "
+            f"{option('precision', 'bf16')}, or leave it out."
+        )
+    return helper
 
 
 def _check_device(device: str) -> None:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
         found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise DataError(f"there is no device {device!r} here: found {found}. Say --device auto to take the best.")
+        raise DataError(
+            f"there is no device {device!r} here: found {found}. Say {option('device', 'auto')} to take the best."
+        )
 
 
 def batch_size(config: Config, rows: int) -> int:
@@ -97,12 +113,22 @@ class Loop:
         kind: "image" or "table".
         journal: Hears of the progress.
         request: Whether to stop at the next step.
+        helper: The device and the processes, of `accelerator`.
     """
 
     def __init__(
-        self, network: Network, rows: Examples, config: Config, kind: str, journal: Journal, request: StopRequest
+        self,
+        network: Network,
+        rows: Examples,
+        config: Config,
+        kind: str,
+        journal: Journal,
+        request: StopRequest,
+        helper: Any,
     ) -> None:
-        self.helper = accelerator(config)
+        self.helper = helper
+        if helper.num_processes > 1:
+            warnings.filterwarnings("ignore", "Grad strides do not match")  # a matter of speed alone
         self.order = SeededBatches(
             len(rows), batch_size(config, len(rows)), config.seed, self.helper.process_index, self.helper.num_processes
         )
@@ -112,26 +138,48 @@ class Loop:
         self.journal, self.request = journal, request
         self.first_loss = math.nan
         self.expected = expected_losses(rows.labelled, network.classes)
+        self.stopped = False
 
     def epoch(self, number: int) -> float:
-        """One pass over the training rows; returns the mean loss."""
+        """One pass over the training rows; returns the mean loss, over all processes."""
         self.order.epoch = number
         self.model.train()
         total, rows = torch.zeros((), device=self.helper.device), 0
         batch: Batch
-        for batch in self.journal.track(self.batches, f"epoch {number}", len(self.batches)):
-            inputs, target = batch.inputs_on(self.helper.device), batch.labelled.to(self.helper.device)
+        for step, batch in enumerate(self.journal.track(self.batches, f"epoch {number}", len(self.batches))):
+            share, size = self.order.share(step), self.order.size_of(step)
             self.optimizer.zero_grad()
-            loss = self.model(inputs, target)
-            self.helper.backward(loss)
+            loss = self._loss(batch)
+            # The processes' gradients are averaged, each counted as often as the others.
+            self.helper.backward(loss * (share * self.helper.num_processes))
             self.optimizer.step()
-            total += loss.detach() * len(target)
-            rows += len(target)
+            total += loss.detach() * (share * size)
+            rows += size
             if math.isnan(self.first_loss):
-                self._say_first(loss.item())
-            if self.request.made:
+                self._say_first(processes.total(loss.detach() * share, self.helper).item())
+            if self._asked_to_stop(step):
                 break
-        return float(total) / max(rows, 1)
+        self.stopped = self.stopped or processes.anywhere(self.request.made, self.helper)
+        return float(processes.total(total, self.helper)) / max(rows, 1)
+
+    def _loss(self, batch: Batch) -> Tensor:
+        try:
+            loss: Tensor = self.model(batch.inputs_on(self.helper.device), batch.labelled.to(self.helper.device))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ConfigError(
+                "this backbone normalises over the rows of a batch and cannot train on one row at a time: raise "
+                f"{option('batch_size')} to 2 or more."
+            ) from error
+        return loss
+
+    def _asked_to_stop(self, step: int) -> bool:
+        """Whether to stop now; several processes have to agree, which they ask each other now and then."""
+        alone = self.helper.num_processes == 1
+        if alone or step % _STEPS_BETWEEN_QUESTIONS == 0:
+            self.stopped = processes.anywhere(self.request.made, self.helper)
+        return self.stopped
 
     def _say_first(self, loss: float) -> None:
         self.first_loss = loss
@@ -157,17 +205,18 @@ def train(
     kind: str,
     journal: Journal,
     request: StopRequest,
+    helper: Any,
     on_best: Callable[[Weights], None],
 ) -> History:
     """Train `network` in place and return what happened; `on_best` gets the weights of each new best epoch."""
-    loop = Loop(network, rows, config, kind, journal, request)
+    loop = Loop(network, rows, config, kind, journal, request, helper)
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     started = time.monotonic()
     for number in range(1, config.epochs + 1):
         begun = time.monotonic()
         loss = loop.epoch(number)
         history.first_loss = loop.first_loss
-        if request.made:
+        if loop.stopped:
             history.interrupted = True
             if not history.epochs:
                 history.best = _copied(network)
@@ -175,7 +224,7 @@ def train(
         if not math.isfinite(loss):
             _diverged(number, loss, config, history, journal)
             break
-        epoch = _judge(number, loss, network, validation, loop.helper.device, begun, history)
+        epoch = _judge(number, loss, network, validation, helper, begun, history)
         if epoch.best:
             history.best, history.best_epoch = _copied(network), number
             on_best(history.best)
@@ -189,9 +238,10 @@ def train(
 
 
 def _judge(
-    number: int, loss: float, network: Network, validation: Examples, device: Any, begun: float, history: History
+    number: int, loss: float, network: Network, validation: Examples, helper: Any, begun: float, history: History
 ) -> Epoch:
-    logits, _ = predict_logits(network, validation, device)
+    processes.share_buffers(network, helper)
+    logits = shared_logits(network, validation, helper.device, helper)
     score = log_loss(logits, validation.labelled)
     accuracy = float((decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
@@ -200,7 +250,8 @@ def _judge(
 
 def _diverged(number: int, loss: float, config: Config, history: History, journal: Journal) -> None:
     said = (
-        f"the training loss became {loss} in epoch {number}: the steps are too large. Lower --lr (now {config.lr:g})."
+        f"the training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
+        f"(now {config.lr:g})."
     )
     if not history.epochs:
         raise DataError(said[0].upper() + said[1:])
@@ -212,18 +263,25 @@ def decided(logits: Tensor) -> Tensor:
     return (logits > 0).long() if logits.dim() == 1 else logits.argmax(1)
 
 
+def shared_logits(network: nn.Module, examples: Examples, device: Any, helper: Any, workers: int = 0) -> Tensor:
+    """Logits in float64 of all rows in order, a part of them by each process."""
+    rows = processes.my_rows(len(examples), helper)
+    return processes.joined(predict_logits(network, examples, device, workers, rows)[0], len(examples), helper)
+
+
 def predict_logits(
-    network: nn.Module, examples: Examples, device: Any, workers: int = 0
+    network: nn.Module, examples: Examples, device: Any, workers: int = 0, rows: range | None = None
 ) -> tuple[Tensor, dict[int, str]]:
-    """Logits in float64 of all rows in order, and why some of them could not be read."""
+    """Logits in float64 of all rows in order, or of some, and why some of them could not be read."""
     training = network.training
     network.eval()
+    rows = range(len(examples)) if rows is None else rows
     parts: list[Tensor] = []
     problems: dict[int, str] = {}
     row = 0
     try:
         with torch.no_grad():
-            for batch in loader(examples, in_order(len(examples)), workers):
+            for batch in loader(examples, in_order(rows), workers):
                 parts.append(network(batch.inputs_on(device)).to("cpu", torch.float64))
                 problems |= {row + place: reason for place, reason in batch.problems.items()}
                 row += len(parts[-1])

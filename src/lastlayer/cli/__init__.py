@@ -2,13 +2,24 @@
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Annotated, Any
 
 import typer
 
 from lastlayer import __version__
 from lastlayer.cli import advise, bench, evaluate, explain, predict, train
-from lastlayer.errors import ColumnError, ConfigError, DataNotFoundError, LastLayerError, MissingExtraError
+from lastlayer.errors import (
+    ColumnError,
+    ConfigError,
+    DataNotFoundError,
+    LastLayerError,
+    MissingExtraError,
+    printable,
+)
+from lastlayer.messages.wording import in_flags
 
 app = typer.Typer(
     help="Everything after the last hidden layer of a classifier: logits, probabilities, losses, decisions.",
@@ -18,14 +29,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+_answers: list[Any] = []  # of the verb that has run
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Typer would swallow an interrupt and return 130 without a word; an Abort comes through."""
+
+    @wraps(command)
+    def verb(*args: Any, **options: Any) -> Any:
+        try:
+            _answers.append(command(*args, **options))
+            return _answers[-1]
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
+
+    return verb
+
+
 for _verb in (train, evaluate, predict, explain, advise, bench):
-    app.command(_verb.__name__.rsplit(".", 1)[1])(_verb.command)
+    app.command(_verb.__name__.rsplit(".", 1)[1])(_interruptible(_verb.command))
 
 # typer brings its own click; the exceptions of either have one base of this name
 _ClickException: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 _WRONG_USE = (ConfigError, DataNotFoundError, ColumnError, MissingExtraError)
+_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -37,19 +68,38 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Show the v
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line on `arguments`, or on the process's own, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal has no letters for is spelt out instead of failing
+            stream.reconfigure(errors="backslashreplace")
     try:
-        result = app(arguments, standalone_mode=False)
+        _answers.clear()
+        with in_flags():
+            result = app(arguments, standalone_mode=False)
+        if result == _INTERRUPTED and not _answers:
+            raise KeyboardInterrupt  # before the verb began; Typer has turned it into this number
         sys.stdout.flush()
     except _ClickException as error:
         error.show()  # type: ignore[attr-defined]  # every one of them has it
         return 2
     except LastLayerError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one speaks
+            sys.stderr.write(f"error: {printable(str(error), keep=chr(10))}\n")
         return 2 if isinstance(error, _WRONG_USE) else 1
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("\nStopped; nothing was saved.\n")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 0
+    except OSError as error:
+        _close_output()
+        what = error.filename or "standard output"
+        sys.stderr.write(f"error: {what} cannot be used ({error.strerror or error}). Send the output elsewhere.\n")
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _close_output() -> None:
+    """What is still to be written goes nowhere, or Python would complain of it while it ends."""
+    with suppress(OSError):  # what stands for standard output may be no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli import typed
-from lastlayer.errors import ConfigError, DataNotFoundError
+from lastlayer.errors import ConfigError, DataNotFoundError, printable
 
 if TYPE_CHECKING:
     from lastlayer.explanation import Trace
@@ -125,9 +125,10 @@ def command(
     if as_json:
         console.print_json(told.to_dict())
         return 0
+    lines = list(text.lines(told, lang, width))  # before anything is printed: it may refuse
     for line in heading:
-        screen.print(line)
-    console.print_lines(screen, text.lines(told, lang, width))
+        screen.print(printable(line))
+    console.print_lines(screen, lines)
     return 0
 
 
@@ -143,6 +144,9 @@ def _of_logits(
     from lastlayer import explanation
 
     names = typed.words(classes)
+    twice = sorted({name for name in names or [] if (names or []).count(name) > 1})
+    if twice:
+        raise ConfigError(f"--classes names {twice[0]!r} more than once. Give each class its own name.")
     rows = typed.rows(logits)
     if contrast is not None or next_token:
         if len(rows) > 1:
@@ -152,6 +156,12 @@ def _of_logits(
             return explanation.contrast(contrast, rows[0], answer, classes=names)
         return explanation.explain_next_token(
             rows[0], answer, tokens=names, temperature=how["temperature"], dtype=how["dtype"]
+        )
+    if kind == "multiclass" and max(map(len, rows)) == 1:
+        raise ConfigError("one logit answers yes or no: say --kind binary, or give one logit per class.")
+    if kind == "binary" and max(map(len, rows)) > 1:
+        raise ConfigError(
+            f"--kind binary takes one logit, got {max(map(len, rows))}. Leave it out for several classes."
         )
     values: Any = rows if len(rows) > 1 else rows[0]
     truth = typed.target(target, names, kind, len(rows))
@@ -196,5 +206,8 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
     said = f"{trace.context['input']}: predicted {trace.context['prediction']}, p = {trace.probabilities.max():.4f}"
     if "runner_up" in trace.context:
         said += f" ({trace.context['runner_up']})"
-    picture = shaded(model.read(trace.context["source"])[0][0]) if model.record.spec.kind == "image" else []
+    opened = trace.context.get("source")
+    if opened is None:
+        return trace, [said, "(told from the logits that the run has kept: its data is not here)", ""]
+    picture = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
     return trace, [*picture, said, ""]

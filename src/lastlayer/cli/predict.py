@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lastlayer.errors import DataError, printable
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
@@ -24,6 +26,7 @@ def command(
 
     with console.loading():
         from lastlayer.classifier import Classifier
+        from lastlayer.classifier.data.rows import examples, plural
         from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
         from lastlayer.cli.scores import prediction_table
 
@@ -31,19 +34,28 @@ def command(
         check_format(output)
     found = Classifier.load(run).predictions([_source(name) for name in inputs])
     code = 1 if found.problems else 0
+    if found.left_out:
+        names = examples([each.name for each in found.left_out])
+        said = f"Left out, being no images by their names: {plural(len(found.left_out), 'file')} ({names})."
+        console.err().print(printable(said))
     if output is not None:
         found.write(output, top_k=top_k, every_class=every_class)
-        console.err().print(f"Wrote {len(found):,} rows to {output}; {len(found.problems):,} of them with an error.")
+        console.err().print(f"Wrote {plural(len(found), 'row')} to {output}; {len(found.problems):,} with an error.")
         return code
     rows = found.table(top_k=top_k, every_class=every_class)
     if as_json:
         sys.stdout.write(as_jsonl(rows))
     elif sys.stdout.isatty():
-        console.out().print(prediction_table(rows))
+        screen = console.out()
+        screen.print(prediction_table(rows, screen.width))
     else:
         sys.stdout.write(as_csv(rows))
     return code
 
 
 def _source(name: str) -> str | bytes:
-    return sys.stdin.buffer.read() if name == "-" else name
+    if name != "-":
+        return name
+    if sys.stdin is None:
+        raise DataError("standard input is closed: expected rows to predict. Name a file, or send one to it.")
+    return sys.stdin.buffer.read()

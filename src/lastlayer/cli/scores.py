@@ -1,22 +1,32 @@
 """Scores, confusions and reliability as tables for a terminal."""
 
+import re
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.evaluation import Evaluation
 from lastlayer.classifier.report import SCORES
+from lastlayer.errors import printable
 
 _WHOLE_MATRIX = 12
 _MOST_CONFUSED = 8
+_WORST_NAME = 40
 _BAR = 30
+_RANKED = re.compile(
+    r"(prediction|probability)_(\d+)"
+)  # headings of the second class and on, which a terminal shortens
+_LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of the input, an error, and between columns
 
 
 def score_table(found: Evaluation) -> Table:
     """Each score with its interval."""
-    table = _table(f"{found.rows:,} {found.split} rows", "score", ">value", ">95 % interval", "")
+    table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
     for name, (title, _) in SCORES.items():
         interval = found.scores[name]
         better = "higher is better" if name in ("accuracy", "balanced_accuracy", "macro_f1") else "lower is better"
@@ -35,12 +45,12 @@ def confusion_table(found: Evaluation) -> Table | None:
     """The confusion matrix, where it fits a terminal."""
     if len(found.classes) > _WHOLE_MATRIX:
         return None
-    table = _table("Confusion matrix (rows: true class)", "", *(f">{name[:8]}" for name in found.classes))
+    table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:8])}" for name in found.classes))
     for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True)):
         cells = [
             Text(str(count) if count else "·", style=_style(count, place == index)) for place, count in enumerate(row)
         ]
-        table.add_row(name[:14], *cells)
+        table.add_row(printable(name[:14]), *cells)
     return table
 
 
@@ -51,7 +61,8 @@ def _style(count: int, right: bool) -> str:
 def confused_lines(found: Evaluation) -> list[str]:
     """What is most often taken for what."""
     return [
-        f"{count:>5} × {true} taken for {predicted}" for count, true, predicted in found.confused()[:_MOST_CONFUSED]
+        printable(f"{count:>5} × {true} taken for {predicted}")
+        for count, true, predicted in found.confused()[:_MOST_CONFUSED]
     ]
 
 
@@ -71,22 +82,68 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
     for example in found.worst[:most]:
         right = example.target == example.prediction
         table.add_row(
-            Text(example.name, overflow="ellipsis", no_wrap=True),
-            example.target,
-            Text(example.prediction, style="green" if right else "red"),
+            Text(from_the_left(printable(example.name), _WORST_NAME), overflow="ellipsis", no_wrap=True),
+            printable(example.target),
+            Text(printable(example.prediction), style="green" if right else "red"),
             f"{example.probability:.4f}",
             f"{example.loss:.4f}",
         )
     return table
 
 
-def prediction_table(rows: list[dict[str, Any]]) -> Table:
-    """Predictions as they come."""
-    heads = [f">{name}" if name.startswith(("probability", "p(")) else name for name in rows[0]]
-    table = _table("", *heads)
-    for row in rows:
-        table.add_row(*(Text(_cell(value), overflow="ellipsis", no_wrap=True) for value in row.values()))
+def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
+    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
+    heads = list(rows[0])
+    shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
+    cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
+    wide = [
+        max(cell_len(head), *map(cell_len, column))
+        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
+    ]
+    if heads[-1] == "error":
+        wide[-1] = min(wide[-1], _ERROR)
+    room = width - sum(wide[1:]) - _BETWEEN * len(wide)
+    if room < min(wide[0], _LEAST_INPUT):
+        return Group(*(_folded(heads, row, width) for row in cells))
+    numbers = [name.startswith(("probability", "p(")) for name in heads]
+    table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
+    for row in cells:
+        table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table
+
+
+def _folded(heads: list[str], row: list[str], width: int) -> Text:
+    """The input on a line of its own, and below it each class with its probability, as many as a line holds."""
+    text = Text(from_the_left(row[0], width), style="bold")
+    named = dict(zip(heads, row, strict=True))
+    ranked = [
+        f"{named[head]} {named[head.replace('prediction', 'probability')]}"
+        for head in heads
+        if head.startswith("prediction") and named[head]
+    ]
+    every = [f"{head} {value}" for head, value in named.items() if head.startswith("p(") and value]
+    for pieces in filter(None, (ranked, every, [named["error"]] if named.get("error") else [])):
+        line = " "
+        for piece in pieces:
+            if len(line) > 1 and cell_len(f"{line}  {piece}") > width:
+                text.append(f"\n{line.rstrip()}", style="not bold")
+                line = " "
+            line += f" {piece} "
+        text.append(f"\n{line.rstrip()}", style="not bold")
+    return text
+
+
+def from_the_left(name: str, width: int) -> str:
+    """A name that loses its beginning where it is too long: the end of a path tells more.
+
+    >>> from_the_left("photos/cat/1.png", 10)
+    '…cat/1.png'
+    """
+    if cell_len(name) <= width:
+        return name
+    while name and cell_len(name) >= width:
+        name = name[1:]
+    return f"…{name}"
 
 
 def _cell(value: object) -> str:

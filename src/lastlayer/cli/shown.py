@@ -5,6 +5,7 @@ from rich.text import Text
 
 from lastlayer.classifier.journal import Epoch, Silent, epoch_heading, epoch_line
 from lastlayer.cli.console import err
+from lastlayer.errors import printable
 
 
 class Shown(Silent):
@@ -16,7 +17,7 @@ class Shown(Silent):
 
     def note(self, text: str) -> None:
         """Print the sentence, its first words before a colon in bold."""
-        head, colon, rest = text.partition(": ")
+        head, colon, rest = printable(text).partition(": ")
         line = Text(head + colon, style="bold" if colon else "").append(rest, style="not bold")
         self.console.print(line)
 

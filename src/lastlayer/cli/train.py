@@ -1,11 +1,16 @@
 """lastlayer train DATA: labelled data in, run folder out."""
 
 import time
+from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
+
+_LONGEST_STEM = 60
 _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
 
 
@@ -92,15 +97,28 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
     from lastlayer.cli import console
 
     with console.loading():
-        from lastlayer.classifier import Classifier
+        from lastlayer.classifier import Classifier, processes
         from lastlayer.classifier.config import Config
-        from lastlayer.cli.scores import score_table
         from lastlayer.cli.shown import Shown
 
     base = None if config_file is None else Config.from_yaml(config_file)
     config = Config.of({name: value for name, value in given.items() if value is not None}, base)
     folder = output or _default_folder(data)
     model = Classifier.of(config, listener=Shown()).fit(data, output=folder)
+    processes.part()
+    if not processes.is_main():
+        return 0
+    try:
+        return _show(model, folder, as_json)
+    except KeyboardInterrupt:
+        console.err().print(f"\nStopped; the run is in {folder}.")
+        return 130
+
+
+def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
+    from lastlayer.cli import console
+    from lastlayer.cli.scores import score_table
+
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
     if as_json:
@@ -117,4 +135,7 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
 
 
 def _default_folder(data: str) -> Path:
-    return Path("runs") / f"{Path(data).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """A name that no run has yet: a second one in the same second is numbered."""
+    first = Path("runs") / f"{Path(data).stem[:_LONGEST_STEM]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = (first.with_name(f"{first.name}-{number}") for number in count(2))
+    return next(folder for folder in chain([first], numbered) if not folder.exists())

@@ -1,7 +1,9 @@
 """From the cells of a table to tensors. Scales, fillers and categories are learnt from training rows only."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,9 +16,16 @@ from lastlayer.classifier.data.tables import arrow
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, DataError, did_you_mean
+from lastlayer.messages.wording import option
 
 _ALMOST_NUMERIC = 0.95  # share of numbers from which a column is numeric and its other cells are missing
+_SOME_NUMBERS = 0.1  # share of numbers from which a column of words is said to mix both
 _FEW_CATEGORIES = 50  # so many different words are categories however few rows there are
+_FARTHEST = 1e9  # standard deviations; a float32 network gives NaN for cells that are much farther off
+_HUGE = 1e150  # numbers whose squares overflow
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_COUNTER = re.compile(r"Unnamed: \d+")  # a column without a name, such as the index that pandas writes
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Column:
 
     Attributes:
         name: Of the column.
-        kind: "numeric" and "boolean" are standardised; "categorical" becomes an index.
+        kind: "numeric", "boolean" and "date" (seconds since 1970) are standardised; "categorical" becomes an index.
         center: Subtracted from a number.
         scale: What it is then divided by.
         filler: Stands for a missing number: the median.
@@ -34,7 +43,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["numeric", "boolean", "categorical"]
+    kind: Literal["numeric", "boolean", "date", "categorical"]
     center: float = 0.0
     scale: float = 1.0
     filler: float = 0.0
@@ -100,7 +109,14 @@ class TableSpec:
                 cell = str(cells[int(row)].as_py())
                 problems.setdefault(int(row), f"{column.name}: {cell!r} is not {_A_KIND[column.kind]}")
             lacks = np.isnan(values)
-            numbers.append((np.where(lacks, column.filler, values) - column.center) / column.scale)
+            scaled = _scaled(np.where(lacks, column.filler, values), column)
+            for row in np.flatnonzero(np.abs(scaled) > _FARTHEST):
+                cell = str(cells[int(row)].as_py())
+                problems.setdefault(
+                    int(row), f"{column.name}: {cell} lies a billion standard deviations from the training rows"
+                )
+                scaled[row] = 0.0
+            numbers.append(scaled)
             if column.missing:
                 numbers.append(lacks.astype(np.float64))
         return Encoded(
@@ -120,7 +136,14 @@ class TableSpec:
         return cls(columns, tuple(plain["words_for_missing"]))
 
 
-_A_KIND = {"numeric": "a number", "boolean": "true or false"}
+_A_KIND = {"numeric": "a number", "boolean": "true or false", "date": "a date"}
+
+
+def _scaled(values: np.ndarray, column: Column) -> np.ndarray:
+    """Standardised; halves, since the difference of two numbers may be beyond what a float holds."""
+    with np.errstate(over="ignore"):
+        scaled: np.ndarray = (values / 2 - column.center / 2) / (column.scale / 2)
+    return scaled
 
 
 def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
@@ -139,10 +162,10 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
     if not columns:
         raise DataError(
             "no column is left to learn from: expected at least one with numbers or categories beside the target. "
-            "Keep one that was left out with --categorical NAME."
+            f"Keep one that was left out with {option('categorical')}."
         )
     kinds = [column.kind for column in columns]
-    counts = [f"{kinds.count(kind)} {kind}" for kind in ("numeric", "boolean", "categorical") if kind in kinds]
+    counts = [f"{kinds.count(kind)} {kind}" for kind in ("numeric", "boolean", "date", "categorical") if kind in kinds]
     journal.say(f"Columns: {', '.join(counts)}.")
     return TableSpec(columns, config.missing)
 
@@ -159,38 +182,90 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
         journal.say(f"Column {name!r} left out: {f'it is always {present[0]!r}' if present else 'it is empty'}.")
         return None
     lacks = len(present) < len(text)
+    if _COUNTER.fullmatch(name) and len(set(present)) == len(text) and all(word.isdecimal() for word in present):
+        journal.say(f"Column {name!r} left out: it has no name and counts the rows. Give it a name to keep it.")
+        return None
     if name not in config.categorical:
-        is_text = types.is_string(cells.type) or types.is_large_string(cells.type) or types.is_dictionary(cells.type)
-        if types.is_boolean(cells.type) or (is_text and all(word.lower() in _TRUTH for word in present)):
-            return _standardised(Column(name, "boolean", missing=lacks), cells, missing)
-        _, bad = _numbers(Column(name, "numeric"), cells, missing)
-        numeric = len(present) - int(bad.sum())
-        if not is_text or numeric == len(present):
-            return _standardised(Column(name, "numeric", missing=lacks), cells, missing)
-        if numeric >= _ALMOST_NUMERIC * len(present):
-            odd = sorted({text[row] or "" for row in np.flatnonzero(bad)})
-            journal.say(
-                f"Column {name!r} is numeric; {plural(int(bad.sum()), 'cell')} that are no numbers count as missing "
-                f"({examples([repr(word) for word in odd])})."
-            )
-            return _standardised(Column(name, "numeric", missing=True), cells, missing)
+        found = _as_numbers(name, cells, text, missing, journal)
+        if found is not None:
+            return found
     categories = sorted(set(present))
     if len(categories) > max(_FEW_CATEGORIES, len(present) // 2) and name not in config.categorical:
         journal.say(
             f"Column {name!r} left out: {len(categories):,} different words in {plural(len(present), 'row')} look like "
-            f"an identifier or free text. Keep it with --categorical {name}."
+            f"an identifier or free text. Keep it with {option('categorical', name)}."
         )
         return None
     return Column(name, "categorical", missing=lacks, categories=tuple(categories))
 
 
+def _as_numbers(
+    name: str, cells: Any, text: Sequence[str | None], missing: set[str], journal: Journal
+) -> Column | None:
+    """A column of numbers, truths or dates; None where it is words. What is not plain is said."""
+    types = need("pyarrow").types
+    present = [word for word in text if word is not None]
+    lacks = len(present) < len(text)
+    is_text = types.is_string(cells.type) or types.is_large_string(cells.type)
+    if types.is_boolean(cells.type) or (is_text and all(word.lower() in _TRUTH for word in present)):
+        return _standardised(Column(name, "boolean", missing=lacks), cells, missing)
+    dates = types.is_temporal(cells.type) or (is_text and _share(present, lambda word: bool(_DATE.match(word))))
+    kind: Literal["date", "numeric"] = "date" if dates else "numeric"
+    _, bad = _numbers(Column(name, kind), cells, missing)
+    infinite = np.array([word is not None and word.lstrip("+-").lower() in ("inf", "infinity") for word in text])
+    numbers, odd = len(present) - int(bad.sum()), bad & ~infinite
+    if numbers and odd.sum() <= (1 - _ALMOST_NUMERIC) * len(present):
+        if dates:
+            journal.say(f"Column {name!r} holds dates or times: taken for numbers, in seconds.")
+        if infinite.any():
+            journal.say(f"Column {name!r}: {plural(int(infinite.sum()), 'infinite cell')} taken for missing.")
+        if odd.any():
+            shown = examples([repr(word) for word in sorted({text[int(row)] or "" for row in np.flatnonzero(odd)})])
+            kinds = ("of dates", "no dates") if dates else ("numeric", "no numbers")
+            journal.say(
+                f"Column {name!r} is {kinds[0]}; taken for missing, being {kinds[1]}: {plural(int(odd.sum()), 'cell')} "
+                f"({shown})."
+            )
+        return _standardised(Column(name, kind, missing=lacks or bool(bad.any())), cells, missing)
+    if _share(present, lambda word: bool(_COMMA.fullmatch(word)) or word.lstrip("+-").isdecimal()):
+        journal.say(
+            f"Column {name!r} is taken for words: its numbers are written with decimal commas. Write them with points."
+        )
+    elif numbers >= _SOME_NUMBERS * len(present):
+        journal.say(
+            f"Column {name!r} is taken for words: {plural(numbers, 'cell')} of {len(present):,} are numbers, and fewer "
+            f"than {_ALMOST_NUMERIC:.0%} make no column of numbers."
+        )
+    return None
+
+
+def _share(words_: Sequence[str], holds: Callable[[str], bool]) -> bool:
+    """Whether almost all words are of a kind."""
+    return sum(map(holds, words_)) >= _ALMOST_NUMERIC * len(words_)
+
+
+def check_features(data: Any, config: Config) -> None:
+    """Refuse a table without any column that could tell rows apart, before anything is made of it."""
+    table, missing = arrow(data), set(config.missing)
+    names = [name for name in data.column_names if name not in config.ignore]
+    if any(len({word for word in words(table.column(name), missing) if word is not None}) > 1 for name in names):
+        return
+    found = (
+        f"{examples(names)} {'holds' if len(names) == 1 else 'hold'} one value or none" if names else "there is none"
+    )
+    raise DataError(
+        f"no column is left to learn from beside the target: {found}. Expected at least one column whose cells differ."
+    )
+
+
 def _standardised(column: Column, cells: Any, missing: set[str]) -> Column:
     values, _ = _numbers(column, cells, missing)
     present = values[~np.isnan(values)]
-    center, scale = float(present.mean()), float(present.std())
-    return Column(
-        column.name, column.kind, center, scale if scale > 0 else 1.0, float(np.median(present)), column.missing
-    )
+    most = float(np.abs(present).max())
+    size = most if most > _HUGE else 1.0
+    center, scale = size * float((present / size).mean()), size * float((present / size).std())
+    filler = float(np.median(present / size)) * size
+    return Column(column.name, column.kind, center, scale if scale > 0 else 1.0, filler, column.missing)
 
 
 def words(cells: Any, missing: set[str]) -> list[str | None]:
@@ -207,13 +282,14 @@ def _numbers(column: Column, cells: Any, missing: set[str]) -> tuple[np.ndarray,
     types = need("pyarrow").types
     if types.is_boolean(cells.type) or types.is_integer(cells.type) or types.is_floating(cells.type):
         values = cells.to_pandas().astype("float64").to_numpy(copy=True)
-        values[np.isinf(values)] = np.nan
-        return values, np.zeros(len(values), bool)
+        bad = np.isinf(values)
+        values[bad] = np.nan
+        return values, bad
     if types.is_temporal(cells.type):
         values = np.array([np.nan if cell is None else _seconds(cell) for cell in cells.to_pylist()])
         return values, np.zeros(len(values), bool)
     text = words(cells, missing)
-    read = _truth if column.kind == "boolean" else _number
+    read = {"boolean": _truth, "date": _moment}.get(column.kind, _number)
     values = np.array([np.nan if word is None else read(word) for word in text], dtype=np.float64)
     bad = np.isnan(values) & np.array([word is not None for word in text], dtype=bool)
     return values, bad
@@ -221,7 +297,7 @@ def _numbers(column: Column, cells: Any, missing: set[str]) -> tuple[np.ndarray,
 
 def _number(word: str) -> float:
     try:
-        value = float(word)
+        value = float(word) if "_" not in word else float("nan")  # 1_000 is Python's spelling, not people's
     except ValueError:
         return float("nan")
     return value if abs(value) != float("inf") else float("nan")
@@ -231,8 +307,23 @@ def _truth(word: str) -> float:
     return _TRUTH.get(word.lower(), float("nan"))
 
 
-def _seconds(cell: Any) -> float:
-    return float(need("pandas").Timestamp(str(cell)).timestamp())
+def _moment(word: str) -> float:
+    try:
+        return _seconds(datetime.fromisoformat(word))
+    except ValueError:
+        return float("nan")
+
+
+def _seconds(cell: date | time | timedelta) -> float:
+    """Of a time span, since midnight, or since 1970; a date without a zone is read as UTC, on every machine alike."""
+    if isinstance(cell, timedelta):
+        return cell.total_seconds()
+    if isinstance(cell, time):
+        return timedelta(
+            hours=cell.hour, minutes=cell.minute, seconds=cell.second, microseconds=cell.microsecond
+        ).total_seconds()
+    moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
+    return float((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def _indices(column: Column, text: Sequence[str | None]) -> np.ndarray:

@@ -10,10 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.data.rows import Label, LeftOut, Rows, examples, plural, readable
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages.wording import option
 
 # Names of folders and files that hold a split, in the words people use.
 SPLITS = {
@@ -70,63 +72,153 @@ def from_pictures(pictures: list[dict[str, Any]]) -> Any:
 
 def read_folder(folder: Path, journal: Journal) -> Rows:
     """Read folder/class/*, or folder/train/class/* with validation and test beside it."""
-    children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+    parts, beside = layout(folder)
+    paths, labels, given, others = [], [], [], []
+    left_out = _outside(folder, parts, beside, journal)
+    for parent, split in parts.items():
+        for directory in _folders(parent):
+            found = files_below(directory)
+            others += found.others
+            paths += found.images
+            labels += [readable(directory.name)] * len(found.images)
+            given += [split] * len(found.images)
+            for loop in found.loops:
+                journal.say(
+                    f"Left out {_name(loop, folder)}: a link to a folder that is read already, or that stands above it."
+                )
+            if not found.images:
+                journal.say(f"The folder {_name(directory, folder)} holds no images.")
+    if not paths:
+        raise DataError(
+            f"{folder} holds no images in its class folders: expected one folder per class, as cat/*.jpg and "
+            f"dog/*.jpg. {_found(folder)}"
+        )
+    if others:
+        kinds = ", ".join(f"{count} × {suffix or 'no ending'}" for suffix, count in Counter(
+            path.suffix.lower() for path in others).most_common(3))  # fmt: skip
+        journal.say(f"Left out, being no images: {plural(len(others), 'file')} ({kinds}).")
+    names = [_name(path, folder) for path in paths]
+    data = from_pictures([entry(path) for path in paths])
+    is_split = None not in parts.values()
+    return Rows("image", data, names, list(labels), [split or "" for split in given] if is_split else None, left_out)
+
+
+def layout(folder: Path) -> tuple[dict[Path, str | None], list[Path]]:
+    """The folders that hold class folders, with the split of each (None: no split), and those that stand beside them.
+
+    A folder called train or test is a split where it holds folders; where it holds images beside other such folders
+    it is a class of that name.
+    """
+    children = _folders(folder)
     if not children:
         raise DataError(
             f"{folder} has no folders of images: expected one folder per class (folder/cat/*.jpg, folder/dog/*.jpg), "
             f"or train, validation and test folders with one per class. {_found(folder)}"
         )
-    split = {child: SPLITS.get(child.name.lower()) for child in children}
-    is_split = "train" in split.values() and None not in split.values()
-    paths, labels, given, others = [], [], [], []
-    for parent in children if is_split else [folder]:
-        for directory in sorted(child for child in parent.iterdir() if child.is_dir() and child.name[0] != "."):
-            images, rest = files_below(directory)
-            others += rest
-            paths += images
-            labels += [directory.name] * len(images)
-            given += [split.get(parent)] * len(images)
-            if not images:
-                journal.say(f"The folder {directory.relative_to(folder)} holds no images.")
-    if not paths:
-        raise DataError(f"{folder} holds no images in its class folders. {_found(folder)}")
-    if others:
-        kinds = ", ".join(f"{count} × {suffix or 'no ending'}" for suffix, count in Counter(
-            path.suffix.lower() for path in others).most_common(3))  # fmt: skip
-        journal.say(f"Left out, being no images: {plural(len(others), 'file')} ({kinds}).")
-    names = [str(path.relative_to(folder)) for path in paths]
-    data = from_pictures([{"path": str(path), "bytes": None} for path in paths])
-    return Rows("image", data, names, list(labels), [str(name) for name in given] if is_split else None)
+    splits: dict[Path, str | None] = {
+        child: SPLITS[child.name.lower()] for child in children if child.name.lower() in SPLITS
+    }
+    if not splits or (len(splits) < len(children) and not any(map(_folders, splits))):
+        return {folder: None}, []
+    if "train" not in splits.values():
+        raise DataError(
+            f"{folder} has folders of splits ({examples([child.name for child in splits])}) and none that trains: "
+            "expected train, and validation and test beside it. Rename one, or name the folder above the classes."
+        )
+    return splits, [child for child in children if child not in splits]
+
+
+def _outside(folder: Path, parts: dict[Path, str | None], beside: list[Path], journal: Journal) -> tuple[LeftOut, ...]:
+    """Images that stand in no class folder: nobody says which class they have. Say so, and name them."""
+    left_out: list[LeftOut] = []
+    for place in dict.fromkeys([folder, *parts]):
+        with reading(place):
+            loose = [child for child in sorted(place.iterdir()) if child.name[0] != "." and child.is_file()]
+        images = [_name(child, folder) for child in loose if is_image(child)]
+        if images:
+            where = f"in {_name(place, folder)}, beside the class folders" if place != folder else "beside the folders"
+            journal.say(f"Left out {plural(len(images), 'image')} {where} ({examples(images)}): of no class.")
+            left_out += [LeftOut(name, "in no class folder") for name in images]
+    for child in beside:
+        images = [_name(path, folder) for path in files_below(child).images]
+        journal.say(
+            f"Left out the folder {_name(child, folder)} ({plural(len(images), 'image')}): it stands beside "
+            f"{examples([part.name for part in parts])} and is no split."
+        )
+        left_out += [LeftOut(name, f"in {readable(child.name)}, which is no split") for name in images]
+    return tuple(left_out)
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of all class folders, those without images too."""
-    children = [child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    if all(child.name.lower() in SPLITS for child in children):
-        return sorted({inner.name for child in children for inner in child.iterdir() if inner.is_dir()})
-    return sorted(child.name for child in children)
+    """The names of the class folders, empty ones too."""
+    return sorted({readable(directory.name) for parent in layout(folder)[0] for directory in _folders(parent)})
 
 
-def files_below(directory: Path) -> tuple[list[Path], list[Path]]:
-    """All files below, images apart from others; hidden ones do not count."""
-    images: list[Path] = []
-    others: list[Path] = []
-    for root, folders, files in os.walk(directory, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(root, name)
-            if not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini"):
-                (images if is_image(path) else others).append(path)
-    return images, others
+def _folders(folder: Path) -> list[Path]:
+    with reading(folder):
+        return sorted(
+            child for child in folder.iterdir() if child.is_dir() and child.name[0] != "." and child.name != "__MACOSX"
+        )
+
+
+def _name(path: Path, folder: Path) -> str:
+    return readable(str(path.relative_to(folder)))
+
+
+def entry(path: Path) -> dict[str, Any]:
+    """A picture by its path, or by its bytes where the path is no text."""
+    if readable(str(path)) == str(path):
+        return {"path": str(path), "bytes": None}
+    with reading(path):
+        return {"path": None, "bytes": path.read_bytes()}
+
+
+class Found(NamedTuple):
+    """The files below a folder: images, others, and links that lead back above themselves."""
+
+    images: list[Path]
+    others: list[Path]
+    loops: list[Path]
+
+
+def files_below(directory: Path) -> Found:
+    """All files below; hidden ones do not count, and a folder that links lead to twice counts once."""
+    found = Found([], [], [])
+    top = directory.resolve()
+    seen = {top}
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    with reading(directory):
+        for root, folders, files in os.walk(directory, followlinks=True, onerror=stop):
+            kept = []
+            for name in sorted(folder for folder in folders if folder[0] != "."):
+                path = Path(root, name)
+                real = path.resolve()
+                if real in seen or real in top.parents:
+                    found.loops.append(path)
+                    continue
+                seen.add(real)
+                kept.append(name)
+            folders[:] = kept
+            for name in sorted(files):
+                path = Path(root, name)
+                if name[0] != "." and name.lower() not in ("thumbs.db", "desktop.ini"):
+                    (found.images if is_image(path) else found.others).append(path)
+    return found
 
 
 def _found(folder: Path) -> str:
-    files = [child.name for child in sorted(folder.iterdir()) if not child.name.startswith(".")]
+    with reading(folder):
+        files = [readable(child.name) for child in sorted(folder.iterdir()) if child.name[0] != "."]
     return f"Found {examples(files)}." if files else "The folder is empty."
 
 
-def leave_out_unreadable(rows: Rows, *, max_pixels: int, strict: bool, journal: Journal) -> tuple[Rows, list[Seen]]:
-    """Look at every image once; leave out those that cannot be read, by name, and say what the others are."""
+def leave_out_unreadable(
+    rows: Rows, *, max_pixels: int, strict: bool, journal: Journal, advice: str = ""
+) -> tuple[Rows, list[Seen]]:
+    """Look at every image once; leave out those that cannot be read, by name, or raise with `advice` if `strict`."""
     pictures = list(rows.data["image"])
     seen = list(journal.track(look_at(pictures, max_pixels), "reading images", len(rows)))
     problems = {row: one.problem for row, one in enumerate(seen) if one.problem is not None}
@@ -134,12 +226,13 @@ def leave_out_unreadable(rows: Rows, *, max_pixels: int, strict: bool, journal: 
         row, problem = next(iter(problems.items()))
         raise DataError(
             f"{plural(len(problems), 'image')} cannot be read, first {rows.names[row]}: {problem}. Mend or remove "
-            "them, or run without --strict to leave them out."
+            f"{'them' if len(problems) > 1 else 'it'}{advice}."
         )
     for row, problem in list(problems.items())[:5]:
         journal.say(f"Left out {rows.names[row]}: {problem}.")
     if len(problems) > 5:
-        journal.say(f"Left out {len(problems) - 5} more images that cannot be read; the report names each.")
+        more = plural(len(problems) - 5, "more image", "more images")
+        journal.say(f"Left out {more} that cannot be read; the report names each.")
     return rows.without(problems), [one for one in seen if one.problem is None]
 
 
@@ -158,6 +251,20 @@ def _look(picture: dict[str, Any], max_pixels: int) -> Seen:
     return Seen(None, digest, image.mode, image.size)
 
 
+def begins_as_picture(content: bytes) -> bool:
+    """Whether the first bytes are those of a format that Pillow knows."""
+    module = need("PIL.Image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module.open(BytesIO(content)).close()
+    except module.DecompressionBombError:
+        return True
+    except Exception:  # noqa: BLE001 - decoders raise anything
+        return False
+    return True
+
+
 def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
     """Decode one picture, upright; a DataError says in half a sentence why it cannot be read."""
     image_module, ops = need("PIL.Image"), need("PIL.ImageOps")
@@ -168,7 +275,8 @@ def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
             with image_module.open(source) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise DataError(f"{width}×{height} pixels by its header, more than max_pixels={max_pixels:,}")
+                    allowed = f"{option('max_pixels')} allows ({max_pixels:,})"
+                    raise DataError(f"{width}×{height} pixels by its header, more than {allowed}")
                 upright = ops.exif_transpose(image)  # decodes the whole file
                 upright.load()
                 return upright
@@ -177,7 +285,7 @@ def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
     except FileNotFoundError as error:
         raise DataError("the file is not there") from error
     except image_module.DecompressionBombError as error:
-        raise DataError(f"more pixels by its header than max_pixels={max_pixels:,}") from error
+        raise DataError(f"more pixels by its header than {option('max_pixels')} allows ({max_pixels:,})") from error
     except image_module.UnidentifiedImageError as error:
         raise DataError("not an image that can be identified") from error
     except Exception as error:  # decoders of broken files raise anything, SyntaxError included

@@ -1,5 +1,6 @@
 """Rows as they were read: what each is called, what it holds, and what it is labelled."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -77,6 +78,15 @@ def listing(names: Sequence[object], most: int = 6) -> str:
     if len(names) <= most:
         return ", ".join(map(str, names))
     return f"{', '.join(map(str, names[: most - 2]))}, …, {names[-1]}"
+
+
+def readable(name: str) -> str:
+    r"""A file name as text that can be written anywhere: bytes that are no UTF-8 become \xNN.
+
+    >>> print(readable("cat.png"), readable("\udcff.png"))
+    cat.png \xff.png
+    """
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def plural(count: int, noun: str, many: str | None = None) -> str:

@@ -8,99 +8,184 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import images, tables
 from lastlayer.classifier.data.columns import words
 from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.data.text_tables import from_rows
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.files import reading
+from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError, did_you_mean
+from lastlayer.messages.wording import option
 
 DIGITS = "digits"
+_MOST = 2**63  # numbers beyond it have no type in the files that predictions are written to: they are words
 
 
-def open_labelled(source: Any, config: Config, journal: Journal) -> Rows:
-    """Read labelled rows from a name, a path, a pandas DataFrame or a `datasets.Dataset`."""
+def open_labelled(source: Any, config: Config, journal: Journal, *, training: bool = True) -> Rows:
+    """Read labelled rows from a name, a path, a pandas DataFrame or a `datasets.Dataset`.
+
+    Messages advise settings only where they are for `training`.
+    """
     if isinstance(source, str) and source == DIGITS:
         return images.digits()
     if not isinstance(source, (str, Path)):
         data, name = in_memory(source)
-        return _labelled(data, name, config, journal)
+        return _labelled(data, name, config, journal, training)
     path = existing(source)
     if path.is_file():
-        return _labelled(_table(path, config), path.name, config, journal)
-    parts = _split_tables(path)
-    if parts:
-        return _joined(parts, config, journal)
-    if config.target is not None:
-        raise ConfigError(f"--target names a column of a table, but {path} is a folder of images: leave it out.")
-    return images.read_folder(path, journal)
+        return _labelled(_table(path, config), path.name, config, journal, training)
+    parts = _split_tables(path, journal)
+    return _joined(parts, config, journal, training) if parts else images.read_folder(path, journal)
+
+
+def kind_of(source: Any) -> str:
+    """What data a name stands for, before any of it is read: "image", "table", or "text table" for .csv and .tsv."""
+    if isinstance(source, str) and source == DIGITS:
+        return "image"
+    if not isinstance(source, (str, Path)):
+        return "table"
+    path = existing(source)
+    if path.is_file():
+        files = [path] if tables.is_table(path) else []
+    else:
+        files = list(_split_tables(path, Journal(Silent())).values())
+    if not files:
+        return "image"
+    return "text table" if any(map(tables.is_text, files)) else "table"
 
 
 def existing(source: str | Path) -> Path:
     """Return the path, or say what is near it."""
-    path = Path(source).expanduser()
-    if path.exists():
+    with reading(source):
+        path = Path(source).expanduser()
+        there = bool(str(source)) and path.exists()
+    if there:
+        if not path.is_file() and not path.is_dir():
+            raise DataError(f"{path} is neither a file nor a folder: expected a table, an image or a folder of images.")
         if path.is_file() and not (tables.is_table(path) or images.is_image(path)):
             raise DataError(
                 f"{path} ends in {path.suffix or 'nothing'}: expected a table "
                 f"({', '.join(tables.TEXT + tables.TYPED)}), an image, or a folder of images."
             )
         return path
-    near = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = [DIGITS] if path.parent == Path() and path.name != DIGITS else []
+    if path.parent.is_dir():
+        with reading(path.parent):
+            near += [child.name for child in path.parent.iterdir()]
     known = "" if path.parent != Path() else f" '{DIGITS}' names the handwritten digits that come with lastlayer."
     raise DataNotFoundError(f"there is no file or folder {str(source)!r}.{did_you_mean(path.name, near)}{known}")
 
 
 def _table(path: Path, config: Config) -> Any:
     if not tables.is_table(path):
-        raise DataError(f"{path} is a single image: training needs a folder with one folder of images per class.")
+        raise DataError(f"{path} is a single image: expected a folder with one folder of images per class.")
     return tables.read_table(path, encoding=config.encoding, separator=config.separator)
 
 
 def in_memory(source: Any) -> tuple[Any, str]:
     """Return a dataset of rows in memory, and what its rows are called."""
     datasets, pandas = need("datasets"), need("pandas")
-    try:
-        if isinstance(source, pandas.DataFrame):
-            return datasets.Dataset.from_pandas(source.rename(columns=str), preserve_index=False), "frame"
-        if isinstance(source, datasets.Dataset):
-            return source, "dataset"
-        if isinstance(source, Sequence) and source and all(isinstance(row, dict) for row in source):
-            return datasets.Dataset.from_list(list(source)), "rows"
-    except need("pyarrow").ArrowException as error:
-        raise DataError(f"a column holds values of several types: {error}") from error
+    if isinstance(source, pandas.DataFrame):
+        return _of_frame(source), "frame"
+    if isinstance(source, datasets.Dataset):
+        return _with_class_names(source), "dataset"
+    if isinstance(source, Sequence) and source and all(isinstance(row, dict) for row in source):
+        return tables.as_dataset(from_rows(source), "the rows"), "rows"
     raise DataError(
         f"data has to be a path, {DIGITS!r}, a pandas DataFrame, a datasets.Dataset or a list of dictionaries, got "
         f"{type(source).__name__}."
     )
 
 
-def _split_tables(folder: Path) -> dict[str, Path]:
-    """Tables named train, validation and test in a folder that holds no folders."""
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and tables.is_table(file)]
-    parts = {images.SPLITS[file.stem.lower()]: file for file in files if file.stem.lower() in images.SPLITS}
-    return parts if "train" in parts else {}
+def _of_frame(frame: Any) -> Any:
+    arrow = need("pyarrow")
+    frame = frame.rename(columns=str)
+    spelled = {
+        name: kind for name, kind in frame.dtypes.items() if kind.name.startswith(("period", "interval"))
+    }  # pandas' own kinds, which nothing else knows: as words
+    try:
+        frame = frame.astype(dict.fromkeys(spelled, str)) if spelled and frame.columns.is_unique else frame
+        return tables.as_dataset(arrow.Table.from_pandas(frame, preserve_index=False), "the DataFrame")
+    except (arrow.ArrowException, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+        if twice:
+            raise DataError(f"the DataFrame has more than one column named {examples(twice)}: rename one.") from error
+        raise DataError(f"a column holds values of several types: {error}. Make it text or numbers.") from error
 
 
-def _joined(parts: dict[str, Path], config: Config, journal: Journal) -> Rows:
+def _with_class_names(data: Any) -> Any:
+    """A column of class numbers that a dataset has names for, by those names."""
+    label = need("datasets").ClassLabel
+    named = {name: feature for name, feature in data.features.items() if isinstance(feature, label)}
+    if not named:
+        return data
+    table = tables.arrow(data)
+    for name, feature in named.items():
+        words_ = [None if cell is None or cell < 0 else feature.names[cell] for cell in table.column(name).to_pylist()]
+        table = table.set_column(table.schema.get_field_index(name), name, need("pyarrow").array(words_))
+    return tables.as_dataset(table, "the dataset")
+
+
+def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
+    """Tables named train, validation and test in a folder; another table beside them is left out, and said."""
+    with reading(folder):
+        inside = sorted(folder.iterdir())
+    files = [file for file in inside if file.is_file() and file.name[0] != "." and tables.is_table(file)]
+    parts: dict[str, Path] = {}
+    for file in files:
+        split = images.SPLITS.get(file.stem.lower())
+        if split in parts:
+            raise DataError(f"{parts[split].name} and {file.name} in {folder} are both the {split} split: remove one.")
+        if split is not None:
+            parts[split] = file
+    if "train" not in parts:
+        if files and not any(child.is_dir() and child.name[0] != "." for child in inside):
+            raise DataError(
+                f"{folder} holds a table and none called train: name it ({files[0]}), or call the tables train, "
+                "validation and test."
+            )
+        return {}
+    others = [file.name for file in files if file not in parts.values()]
+    if others:
+        journal.say(
+            f"Left out {examples(others)}: beside {examples([file.name for file in parts.values()])}, no split."
+        )
+    return parts
+
+
+def _joined(parts: dict[str, Path], config: Config, journal: Journal, training: bool) -> Rows:
     """One set of rows of the tables of all splits; each has to have the columns of the first."""
-    datasets = need("datasets")
     read = {part: _table(path, config) for part, path in parts.items()}
     columns = read["train"].column_names
     for part, data in read.items():
         lacking = [name for name in columns if name not in data.column_names]
         if lacking:
-            raise ColumnError(f"{parts[part].name} lacks columns that {parts['train'].name} has: {examples(lacking)}.")
-    data = datasets.concatenate_datasets([part.select_columns(columns) for part in read.values()])
+            raise ColumnError(
+                f"{parts[part].name} lacks {plural(len(lacking), 'column')} that {parts['train'].name} has: "
+                f"{examples(lacking)}. Add them, or remove them there."
+            )
+    data = tables.stacked({parts[part].name: each.select_columns(columns) for part, each in read.items()})
     names = [f"{parts[part].name}#{row}" for part, rows in read.items() for row in range(1, len(rows) + 1)]
     given = [part for part, rows in read.items() for _ in range(len(rows))]
-    return _labelled(data, names, config, journal, given)
+    return _labelled(data, names, config, journal, training, given)
 
 
 def _labelled(
-    data: Any, name: str | list[str], config: Config, journal: Journal, given: list[str] | None = None
+    data: Any,
+    name: str | list[str],
+    config: Config,
+    journal: Journal,
+    training: bool,
+    given: list[str] | None = None,
 ) -> Rows:
     """Take the target column out of a table and read it as classes."""
     columns = data.column_names
+    if len(data) == 0:
+        raise DataError("the table has no rows: expected at least one of each class.")
     if config.target is None:
-        raise ConfigError(f"a table needs --target COLUMN, the column with the class. It has: {examples(columns, 12)}.")
+        raise ConfigError(
+            f"a table needs {option('target')}, the column with the class. It has: {examples(columns, 12)}."
+        )
     if config.target not in columns:
         raise ColumnError(
             f"there is no column {config.target!r}.{did_you_mean(config.target, columns)} "
@@ -115,11 +200,14 @@ def _labelled(
     if not unlabelled:
         return rows
     if not config.drop_unlabelled:
+        words_for_it = ", ".join(word for word in config.missing if word and word[0] not in "#-<")
+        leave = f"remove those rows, or leave them out with {option('drop_unlabelled', True)}"
+        advice = f"Fill them in, {leave}" if training else "Fill them in, or remove those rows"
+        overrule = f" ({option('missing')} overrules them)" if training else ""
         raise DataError(
             f"the target column {config.target!r} is missing in {plural(len(unlabelled), 'row')} of {len(rows):,} "
-            f"({examples([names[row] for row in unlabelled])}). Fill them in, remove those rows, or leave them out "
-            f"with --drop-unlabelled. Empty cells count as missing, and so do the words "
-            f"{', '.join(word for word in config.missing if word and word[0] not in '#-<')} (--missing overrules them)."
+            f"({examples([names[row] for row in unlabelled])}). {advice}. Empty cells "
+            f"count as missing, and so do the words {words_for_it}{overrule}."
         )
     journal.say(
         f"Left out {plural(len(unlabelled), 'row')} without a class ({examples([names[row] for row in unlabelled])})."
@@ -148,6 +236,6 @@ def _number(word: str) -> int | float | None:
             number = read(word)
         except ValueError:
             continue
-        if str(number) == word:
+        if str(number) == word and abs(number) < _MOST:  # inf and nan are words too
             return int(number) if float(number).is_integer() else number
     return None

@@ -28,6 +28,11 @@ def split_rows(
     """
     labels = rows.labels or []
     _name_conflicts(rows, contents, journal)
+    different = len(set(contents))
+    if 2 * different < len(rows):
+        journal.say(
+            f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
+        )
     if rows.given is None:
         parts = stratified(labels, contents, (validation, test), seed)
         train = [row for row in range(len(rows)) if row not in parts[0] and row not in parts[1]]
@@ -46,9 +51,14 @@ def split_rows(
             )
             journal.say(f"No validation split was given: {validation:.0%} of the training rows serve as one.")
     if not split.train or not split.validation:
+        copies = (
+            f" The rows hold only {different:,} different contents, and equal rows stand on one side."
+            if different < len(rows)
+            else ""
+        )
         raise DataError(
-            f"too few rows to train and to validate: {plural(len(rows), 'row')} make {len(split.train)} training and "
-            f"{len(split.validation)} validation rows. Each class needs at least three rows of its own."
+            f"too few rows to train and to validate: {plural(len(rows), 'row')} would make {len(split.train)} training "
+            f"and {len(split.validation)} validation rows.{copies} Each class needs at least three different rows."
         )
     _check_classes(labels, split)
     said = f"Rows: {len(split.train):,} to train, {len(split.validation):,} to validate"
@@ -92,6 +102,10 @@ def stratified(
                     room -= len(group)
                 else:
                     left.append(group)
+            smallest = min(left, key=len, default=[])
+            if share > 0 and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
+                part.update(smallest)
+                left.remove(smallest)
             free = left
     return taken
 

@@ -1,24 +1,16 @@
 """Tables: CSV, TSV, Parquet and JSON lines, read into Arrow with every cell as it was written."""
 
-import csv
-import io
-import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from uuid import uuid4
 
 from lastlayer.classifier.data.rows import examples
+from lastlayer.classifier.data.text_tables import read_csv, read_jsonl
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.files import reading
 from lastlayer.errors import DataError
 
 TEXT, TYPED = (".csv", ".tsv"), (".parquet", ".jsonl")
-_SEPARATORS = (",", ";", "\t", "|")
-
-
-class Layout(NamedTuple):
-    """How a text table is written."""
-
-    separator: str
-    columns: list[str]
 
 
 def is_table(path: Path) -> bool:
@@ -26,81 +18,83 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in TEXT + TYPED
 
 
+def is_text(path: Path) -> bool:
+    """Whether the cells of the table have neither types nor an encoding of their own."""
+    return path.suffix.lower() in TEXT
+
+
 def read_table(path: Path, *, encoding: str = "utf-8", separator: str | None = None) -> Any:
     """Return a `datasets.Dataset`; the cells of a text table are strings, none of them taken for missing."""
-    datasets = need("datasets")
-    suffix = path.suffix.lower()
-    if suffix in TEXT:
-        layout = inspect(path, encoding, separator)
-        features = datasets.Features({name: datasets.Value("string") for name in layout.columns})
-        options = {"sep": layout.separator, "encoding": _with_mark(encoding), "features": features, "na_filter": False}
-        read = datasets.Dataset.from_csv
-    else:
-        options, read = {}, datasets.Dataset.from_parquet if suffix == ".parquet" else datasets.Dataset.from_json
-    verbosity = datasets.logging.get_verbosity()
-    bars = datasets.are_progress_bars_disabled()
+    with reading(path):
+        if is_text(path):
+            table = read_csv(path, encoding, separator)
+        else:
+            table = read_jsonl(path) if path.suffix.lower() == ".jsonl" else _read_parquet(path)
+    if len(table) == 0:
+        raise DataError(f"{path.name} has no rows: expected at least one.")
+    return as_dataset(table, path.name)
+
+
+def _read_parquet(path: Path) -> Any:
     try:
-        datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # our message says it better
-        datasets.disable_progress_bars()
-        with tempfile.TemporaryDirectory() as cache:
-            data = read(str(path), cache_dir=cache, keep_in_memory=True, **options)
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise DataError(f"{path.name} cannot be read as {suffix[1:]}: {reason}") from error
-    finally:
-        datasets.logging.set_verbosity(verbosity)
-        if not bars:
-            datasets.enable_progress_bars()
-    if len(data) == 0:
-        raise DataError(f"{path.name} has no rows: expected at least one below the header.")
-    return data
+        with path.open("rb") as file:  # by name, the library would take [, * and :: for a pattern
+            return need("pyarrow.parquet").ParquetFile(file).read()
+    except need("pyarrow").ArrowException as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path.name} cannot be read as parquet: {reason}. Write it again, or copy it again."
+        ) from error
+
+
+def as_dataset(table: Any, name: str) -> Any:
+    """Return an Arrow table as a `datasets.Dataset`, with columns of plain types that have one name each."""
+    library, names = need("pyarrow"), table.column_names
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if twice:
+        raise DataError(f"{name} has more than one column named {examples(twice)}. Give each its own name.")
+    table = table.replace_schema_metadata(None)
+    for place, field in enumerate(table.schema):
+        if library.types.is_dictionary(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(field.type.value_type))
+        elif isinstance(field.type, library.BaseExtensionType):
+            table = table.set_column(place, field.name, _as_text(table.column(place)))
+    datasets = need("datasets")
+    try:
+        # A name of its own: the library would else hash every cell to find one.
+        return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
+    except (ValueError, NotImplementedError, TypeError) as error:
+        kinds = ", ".join(f"{field.name}: {field.type}" for field in table.schema)[:300]
+        raise DataError(
+            f"{name} has a column of a type that cannot be read ({kinds}). Make it text or numbers."
+        ) from error
+
+
+def _as_text(column: Any) -> Any:
+    cells = [None if cell is None else str(cell) for cell in column.to_pandas()]
+    return need("pyarrow").array(cells, need("pyarrow").string())
+
+
+def stacked(parts: dict[str, Any]) -> Any:
+    """The rows of several datasets with the same columns; a column that is text in one of them is text in all."""
+    library = need("pyarrow")
+    read = {name: arrow(data) for name, data in parts.items()}
+    first = next(iter(read.values()))
+    for column in first.column_names:
+        kinds = {table.schema.field(column).type for table in read.values()}
+        if len(kinds) > 1 and any(map(library.types.is_string, kinds)):
+            for name, table in read.items():
+                place = table.schema.get_field_index(column)
+                cells = [None if cell is None else str(cell) for cell in table.column(column).to_pylist()]
+                read[name] = table.set_column(place, column, library.array(cells, library.string()))
+    try:
+        together = library.concat_tables(list(read.values()), promote_options="permissive")
+    except library.ArrowException as error:
+        raise DataError(
+            f"{' and '.join(parts)} have columns of different types: {error}. Save all in the same format."
+        ) from error
+    return as_dataset(together, "the table")
 
 
 def arrow(data: Any) -> Any:
     """The rows of a dataset as one Arrow table; its own `data` still holds the rows that were not selected."""
     return data.with_format("arrow")[:]
-
-
-def inspect(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Layout:
-    """Go through a text table line by line: its encoding, its separator, and as many cells in each row."""
-    raw = path.read_bytes()
-    try:
-        text = raw.decode(_with_mark(encoding))
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path.name} is not {encoding} throughout: line {line} holds the byte {raw[error.start]:#04x}. Save it in "
-            "one encoding, or name it: --encoding cp949 (Korean Windows), --encoding latin-1 (Western Europe)."
-        ) from error
-    except LookupError as error:
-        raise DataError(f"there is no encoding {encoding!r}. Try utf-8, cp949 or latin-1.") from error
-    if "\0" in text:
-        raise DataError(f"{path.name} holds zero bytes: expected text. Is it in another encoding (--encoding utf-16)?")
-    header = text.split("\n", 1)[0]
-    if separator is None:
-        default = "\t" if path.suffix.lower() == ".tsv" else ","
-        separator = default if default in header else max(_SEPARATORS, key=header.count)
-        separator = separator if separator in header else default
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    columns = next(lines, [])
-    if not any(columns):
-        raise DataError(f"{path.name} is empty: expected a header line with the names of the columns.")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise DataError(f"{path.name} has more than one column named {examples(twice)}. Give each its own name.")
-    row = 0
-    for cells in filter(None, lines):  # empty lines are no rows
-        row += 1
-        if len(cells) != len(columns):
-            raise DataError(
-                f"{path.name}, row {row} (line {lines.line_num}) has {len(cells)} cells, the header has "
-                f"{len(columns)}. Put quotes around cells that hold {separator!r}, or name the separator: --separator."
-            )
-    if row == 0:
-        raise DataError(f"{path.name} has no rows: expected at least one below the header.")
-    return Layout(separator, columns)
-
-
-def _with_mark(encoding: str) -> str:
-    """Excel begins UTF-8 with a mark that would become part of the first name."""
-    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding

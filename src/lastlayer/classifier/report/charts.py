@@ -48,7 +48,7 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) ->
     lowest = max(min([log_classes / 10, *losses]), highest / 10_000)
     frame = _Frame(1, max(len(epochs), 2), lowest / 1.5, highest * 1.5, log_y=True)
     parts = [
-        *_axes(frame, "epoch", "loss (nats, log scale)"),
+        *_axes(frame, "epoch", "loss (nats, log scale)", whole_x=True),
         _line(frame, [(e.epoch, e.train_loss) for e in epochs], "train"),
         _line(frame, [(e.epoch, e.validation_log_loss) for e in epochs], "validation"),
         f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(log_classes)}" '
@@ -58,9 +58,11 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) ->
     ]
     if best_epoch:
         loss = epochs[best_epoch - 1].validation_log_loss
+        place = (best_epoch - 1) / max(len(epochs) - 1, 1)
+        anchor = "end" if place > 0.9 else "start" if place < 0.1 else "middle"  # inside the picture
         parts.append(f'<circle class="best" cx="{frame.x(best_epoch)}" cy="{frame.y(loss)}" r="4"/>')
         parts.append(
-            f'<text class="label" x="{frame.x(best_epoch)}" y="{frame.y(loss) + 16}" text-anchor="middle">'
+            f'<text class="label" x="{frame.x(best_epoch)}" y="{frame.y(loss) + 16}" text-anchor="{anchor}">'
             f"{loss:.4f}</text>"
         )
     last = epochs[-1]
@@ -81,7 +83,11 @@ def reliability_diagram(found: Reliability) -> str:
             f'height="{frame.y(0) - frame.y(each.accuracy):.1f}" opacity="{weight:.2f}">'
             f"<title>{each.count} rows: confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}</title></rect>"
         )
-        parts.append(f'<circle class="best" cx="{frame.x(each.confidence)}" cy="{frame.y(each.accuracy)}" r="2.5"/>')
+        x = frame.x(each.confidence)
+        parts.append(
+            f'<line class="gap" x1="{x}" x2="{x}" y1="{frame.y(each.confidence)}" y2="{frame.y(each.accuracy)}"/>'
+        )
+        parts.append(f'<circle class="best" cx="{x}" cy="{frame.y(each.accuracy)}" r="3"/>')
     parts.append(f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>')
     return _svg("".join(parts), f"Expected calibration error {found.ece:.4f}")
 
@@ -91,7 +97,7 @@ def _line(frame: _Frame, points: Sequence[tuple[float, float]], name: str) -> st
     return f'<polyline class="{name}" points="{places}"/>'
 
 
-def _axes(frame: _Frame, x: str, y: str) -> list[str]:
+def _axes(frame: _Frame, x: str, y: str, *, whole_x: bool = False) -> list[str]:
     parts = []
     for value in frame.y_ticks():
         parts.append(
@@ -101,6 +107,7 @@ def _axes(frame: _Frame, x: str, y: str) -> list[str]:
     parts += [
         f'<text x="{frame.x(value)}" y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle">{value:g}</text>'
         for value in _ticks(frame.low_x, frame.high_x)
+        if value.is_integer() or not whole_x
     ]
     middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
     parts.append(f'<text class="axis" x="{middle_x}" y="{_HEIGHT - 4}" text-anchor="middle">{escape(x)}</text>')
@@ -118,7 +125,7 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(size * factor for factor in (1, 2, 5, 10) if span / (size * factor) <= 6)
     first = math.ceil(low / step - 1e-9)
     count = math.floor((high - first * step) / step + 1e-9) + 1
-    return [round((first + index) * step, 10) for index in range(count)]
+    return [float(round((first + index) * step, 10)) for index in range(count)]
 
 
 def _svg(content: str, summary: str) -> str:

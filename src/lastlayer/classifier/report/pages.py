@@ -85,7 +85,7 @@ def report(facts: Facts) -> str:
             split=found.split,
             log_classes=f"{found.log_classes:.4f}",
             prior_entropy=f"{found.prior_entropy:.4f}",
-            choices=f"{math.exp(found['log_loss']):.2f}",
+            hesitation=_hesitation(found),
             curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes)),
             curve_note=f"Epoch {facts.best_epoch} of {last} is kept, the one with the lowest validation log-loss.",
             reliability=_safe(charts.reliability_diagram(found.reliability)),
@@ -146,6 +146,12 @@ model.predict_proba(inputs)
 
 It answers with one of its classes whatever it is shown; inputs unlike its training data get confident answers too.
 """
+
+
+def _hesitation(found: Evaluation) -> str:
+    if found["log_loss"] > found.log_classes:
+        return "this one is surprised more than one that knows nothing"
+    return f"this one hesitates as if between {math.exp(found['log_loss']):.2f} classes"
 
 
 @cache

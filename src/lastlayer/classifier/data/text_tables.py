@@ -1,0 +1,165 @@
+"""Text tables, line by line: cells as they were written, and the place of what cannot be read."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.extras import need
+from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages.wording import option
+
+_SEPARATORS = (",", ";", "\t", "|")
+_END = "\0"  # a line after the last: it comes back as a row of its own unless a quote is still open
+_CHUNK = 2_000  # rows at a time as Python strings: what stays in the cache is read twice as fast as 50,000
+_MARKS = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 begins
+
+
+def read_csv(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Any:
+    """Return an Arrow table of strings. A column without a name is called as pandas calls it: "Unnamed: 0"."""
+    raw = path.read_bytes()
+    _decoded(raw, path.name, encoding)  # all of it, before any row is made
+    delimiter = separator_of(path, _lines(raw, encoding), separator)
+    with _cells_of_any_length():
+        lines = csv.reader(chain(_lines(raw, encoding), [_END]), delimiter=delimiter)
+        rows = filter(None, lines)  # empty lines are no rows
+        header = next(rows)
+        if not any(header) or header == [_END]:
+            raise DataError(f"{path.name} is empty: expected a header line with the names of the columns.")
+        _refuse_open_quote(header, path.name, "the header")
+        columns = [name or f"Unnamed: {place}" for place, name in enumerate(header)]
+        checked = _whole_rows(rows, lines, path.name, len(columns), delimiter)
+        strings, table = need("pyarrow").string(), need("pyarrow").Table
+        schema = need("pyarrow").schema([(str(place), strings) for place in range(len(columns))])
+        batches = []
+        while chunk := list(islice(checked, _CHUNK)):
+            arrays = [need("pyarrow").array(cells, strings) for cells in zip(*chunk, strict=True)]
+            batches.append(need("pyarrow").RecordBatch.from_arrays(arrays, schema=schema))
+    return table.from_batches(batches, schema).rename_columns(columns)
+
+
+def _whole_rows(rows: Iterator[list[str]], lines: Any, name: str, width: int, delimiter: str) -> Iterator[list[str]]:
+    """The rows up to the end, each with as many cells as the header."""
+    start = lines.line_num
+    for row, cells in enumerate(rows, start=1):
+        if cells == [_END]:
+            return
+        _refuse_open_quote(cells, name, f"row {row} (line {start + 1})")
+        if len(cells) != width:
+            raise DataError(
+                f"{name}, row {row} (line {lines.line_num}) has {plural(len(cells), 'cell')}, the header has {width}. "
+                f"Put quotes around cells that hold {delimiter!r}, or name the separator: {option('separator')}."
+            )
+        start = lines.line_num
+        yield cells
+
+
+def _refuse_open_quote(cells: list[str], name: str, where: str) -> None:
+    if cells[-1].endswith(_END):
+        raise DataError(
+            f"{name}, {where} has a quote that is never closed: the rest of the file would be one cell. Close it, or "
+            "double a quote that belongs to the text."
+        )
+
+
+def separator_of(path: Path, lines: Iterable[str], given: str | None) -> str:
+    """What stands between cells: what was named, or what the header holds most of."""
+    if given is not None:
+        given = "\t" if given == "\\t" else given
+        if len(given) != 1 or given in '"\r\n\0':
+            raise ConfigError(f"{option('separator')} has to be one character, such as ; or \\t, got {given!r}.")
+        return given
+    header = next((line for line in lines if line.strip()), "")
+    default = "\t" if path.suffix.lower() == ".tsv" else ","
+    return default if default in header else max((default, *_SEPARATORS), key=header.count)
+
+
+def _lines(raw: bytes, encoding: str) -> Iterable[str]:
+    return io.TextIOWrapper(io.BytesIO(raw), encoding=_with_mark(encoding), newline="")
+
+
+def _decoded(raw: bytes, name: str, encoding: str) -> str:
+    try:
+        text = raw.decode(_with_mark(encoding))
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        utf16 = f"It begins as UTF-16 does: {option('encoding', 'utf-16')}." if raw.startswith(_MARKS) else ""
+        raise DataError(
+            f"{name} is not {encoding} throughout: line {line} holds the byte {raw[error.start]:#04x}. "
+            + (
+                utf16
+                or f"Save it in one encoding, or name it: {option('encoding', 'cp949')} (Korean Windows), "
+                f"{option('encoding', 'latin-1')} (Western Europe)."
+            )
+        ) from error
+    except (LookupError, UnicodeError) as error:
+        raise DataError(f"there is no encoding {encoding!r} of text. Try utf-8, cp949 or latin-1.") from error
+    if "\0" in text:
+        raise DataError(
+            f"{name} holds zero bytes: expected text. Is it in another encoding ({option('encoding', 'utf-16')})?"
+        )
+    return text
+
+
+def _with_mark(encoding: str) -> str:
+    """Excel begins UTF-8 with a mark that would become part of the first name."""
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def read_jsonl(path: Path) -> Any:
+    """Return an Arrow table of JSON lines; a column of several types becomes text."""
+    rows = []
+    for number, line in enumerate(_decoded(path.read_bytes(), path.name, "utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", type(error).__name__)
+            raise DataError(
+                f"{path.name} cannot be read as jsonl: line {number} is no JSON ({reason}). Expected one object a line."
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(
+                f"{path.name} cannot be read as jsonl: line {number} holds a {type(row).__name__}. Expected one object "
+                'a line, such as {"length": 3, "kind": "rose"}.'
+            )
+        rows.append(row)
+    return from_rows(rows)
+
+
+def from_rows(rows: Sequence[dict[Any, Any]]) -> Any:
+    """An Arrow table of dictionaries; a key that one of them lacks is missing there."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    arrays = [_typed([row.get(name) for row in rows]) for name in names]
+    return need("pyarrow").Table.from_arrays(arrays, names=[str(name) for name in names])
+
+
+def _typed(values: list[Any]) -> Any:
+    arrow = need("pyarrow")
+    try:
+        return arrow.array(values)
+    except (arrow.ArrowException, OverflowError, TypeError):
+        text = [None if value is None else _as_text(value) for value in values]
+        return arrow.array(text, arrow.string())
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, dict, list)) else str(value)

@@ -1,0 +1,81 @@
+"""Several processes that train together (torchrun): one speaks and writes, all take the same decisions."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lastlayer.errors import LastLayerError, RunError
+
+
+def is_main() -> bool:
+    """Whether this process is the one that speaks; also before the processes have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def same_fate(helper: Any) -> Iterator[None]:
+    """If one process fails within, all do; otherwise the others would wait for it."""
+    if helper.num_processes == 1:
+        yield
+        return
+    from accelerate.utils import gather_object
+
+    failed: LastLayerError | None = None
+    try:
+        yield
+    except LastLayerError as error:
+        failed = error
+    said = gather_object([None if failed is None else str(failed)])
+    if failed is not None:
+        raise failed
+    for process, text in enumerate(said):
+        if text is not None:
+            raise RunError(f"process {process} cannot go on: {text}")
+
+
+def anywhere(holds: bool, helper: Any) -> bool:
+    """Whether it holds in any process; all have to ask."""
+    if helper.num_processes == 1:
+        return holds
+    return bool(total(torch.tensor(float(holds), device=helper.device), helper) > 0)
+
+
+def total(value: Tensor, helper: Any) -> Tensor:
+    """The sum over all processes."""
+    summed: Tensor = value if helper.num_processes == 1 else helper.reduce(value, "sum")
+    return summed
+
+
+def share_buffers(network: nn.Module, helper: Any) -> None:
+    """Give every process the buffers of the first: each gathers its own statistics of batch norm."""
+    if helper.num_processes > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
+def my_rows(rows: int, helper: Any) -> range:
+    """The rows of `rows` that this process predicts; where none is left for it, the first, which `joined` drops."""
+    share = -(-rows // helper.num_processes)
+    start = helper.process_index * share
+    return range(start, min(start + share, rows)) if start < rows else range(1)
+
+
+def joined(logits: Tensor, rows: int, helper: Any) -> Tensor:
+    """The logits of all rows, of those that each process has predicted."""
+    if helper.num_processes == 1:
+        return logits
+    share = -(-rows // helper.num_processes)
+    filled = logits.new_zeros((share, *logits.shape[1:]))
+    filled[: len(logits)] = logits
+    together: Tensor = helper.gather(filled.to(helper.device))
+    return together[:rows].to(logits.device)
+
+
+def part() -> None:
+    """Leave the other processes in peace, at the end."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
