@@ -84,7 +84,7 @@ def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool,
         high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
         # p − y, or (1 − y) − (1 − p): whichever of the two is exact for the answer that y is near
         near = where(y > half, no * lifted - low, high - y * lifted)
-        slope = high * no - low * y * pos if yes else near
+        slope = fma(high, no, zero - low * (y * pos)) if yes else near
         if focal:
             loss = both(x, y, no, pos, log1p_lifted(e) * down)
             m = (high * no + low * y) * down
