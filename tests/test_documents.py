@@ -62,7 +62,8 @@ def test_every_verb_and_flag_of_the_readme_exists():
     from lastlayer.classifier.config import Config
     from lastlayer.cli import train
 
-    flags = set(re.findall(r"--[a-z][a-z-]*", (ROOT / "README.md").read_text()))
+    readme = re.sub(r"torchrun .* -m lastlayer", "lastlayer", (ROOT / "README.md").read_text())  # has flags of its own
+    flags = set(re.findall(r"--[a-z][a-z-]*", readme))
     source = "".join(path.read_text() for path in (ROOT / "src/lastlayer/cli").glob("*.py"))
     for flag in flags:
         assert f'"{flag}"' in source or f"    {flag[2:].replace('-', '_')}: Annotated" in source, flag
