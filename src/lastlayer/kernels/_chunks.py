@@ -8,7 +8,7 @@ _SHARE = 20
 
 # Reading the weight once more for a chunk of rows takes as long as about this many rows of products. Where fewer rows
 # fit, slices of the classes over all rows are faster, though their logits are computed twice.
-_FEW_ROWS = 96
+_FEW_ROWS = 32
 _ROWS_OF_SLICES = 2048
 
 
