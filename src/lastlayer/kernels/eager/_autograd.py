@@ -21,6 +21,7 @@ class Rule(NamedTuple):
     formula: Callable[..., tuple[Tensor, ...]]  # (x, *rest) -> outputs, differentiable
     forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]  # (x, *rest) -> outputs, what to keep
     backward: Callable[..., Tensor]  # (gradients of the outputs or None, kept, x, *rest) -> gradient of x
+    name: str = ""  # what it computes: `graph` reads it from the autograd node
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:

@@ -86,4 +86,4 @@ def _share(share: Tensor, loss: Tensor) -> Tensor:
     return share * loss.masked_fill((share == 0) & (loss == float("inf")), 0.0)
 
 
-_RULE = _autograd.Rule(_formula, _forward, _backward)
+_RULE = _autograd.Rule(_formula, _forward, _backward, "bce_with_logits")

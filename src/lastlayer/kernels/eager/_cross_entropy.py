@@ -266,4 +266,4 @@ def _blocks(z: Tensor) -> Iterator[slice]:
     return (slice(start, start + block) for start in range(0, max(rows, 1), block))
 
 
-_RULE = _autograd.Rule(_formula, _forward, _backward)
+_RULE = _autograd.Rule(_formula, _forward, _backward, "cross_entropy")

@@ -61,4 +61,4 @@ def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> T
     return torch.sigmoid(z).mul_(torch.sigmoid(-z)).mul_(gradients[0]).to(x.dtype)
 
 
-_SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward)
+_SIGMOID = _autograd.Rule(_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid")
