@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lastlayer import decisions, functional, nn
     from lastlayer.classifier import Classifier
+    from lastlayer.diagnosis import doctor, watch
     from lastlayer.explanation import explain
     from lastlayer.functional import (
         binary_cross_entropy,
@@ -44,6 +45,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_of",
     "decisions",
+    "doctor",
     "entropy",
     "explain",
     "functional",
@@ -64,10 +66,16 @@ __all__ = [
     "softmin",
     "softplus",
     "surprisal",
+    "watch",
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
-_ELSEWHERE = {"Classifier": "lastlayer.classifier", "explain": "lastlayer.explanation"}
+_ELSEWHERE = {
+    "Classifier": "lastlayer.classifier",
+    "doctor": "lastlayer.diagnosis",
+    "explain": "lastlayer.explanation",
+    "watch": "lastlayer.diagnosis",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ from torch import Tensor
 from lastlayer.errors import DtypeError
 from lastlayer.graph.axes import Axis
 from lastlayer.graph.descent import descend, hidden
-from lastlayer.graph.losses import recognise, smoothing_of
+from lastlayer.graph.losses import below_focal_factor, recognise, smoothing_of
 from lastlayer.graph.nodes import LAYERS, OPERATIONS, Node, children, name
 from lastlayer.graph.wiring import Term, Wiring
 
@@ -56,6 +56,8 @@ class _Found:
 
     def __init__(self) -> None:
         self.terms: list[tuple[Term, Node | None]] = []
+        self.tops: list[Node] = []
+        self.focal: list[Node] = []
         self.obstacle: str | None = None
         self.detail = ""
 
@@ -72,6 +74,9 @@ def _walk(top: Node) -> Wiring:
         nodes += 1
         if not _taken(node, above, found):
             waiting.extend((below, (*above[-30:], node)) for below in children(node))
+    for place, ((term, own), top_node) in enumerate(zip(found.terms, found.tops, strict=True)):
+        if any(top_node is base for base in found.focal):
+            found.terms[place] = replace(term, focal=True), own
     terms = _merged(found.terms)
     obstacle = found.obstacle or (None if any(term.kind != "unknown" for term in terms) else "no_loss")
     return Wiring(tuple(terms), obstacle, nodes, found.detail)
@@ -90,11 +95,15 @@ def _taken(node: Node, above: tuple[Node, ...], found: _Found) -> bool:
         if term.end == "hidden":
             found.obstacle = found.obstacle or "checkpointed"
         found.terms.append((term, _own_log_softmax(node)))
+        found.tops.append(node)
         return True
+    if kind == "Pow" and (base := below_focal_factor(node)) is not None:
+        found.focal.append(base)
     if kind in OPERATIONS and OPERATIONS[kind] in ("softmax", "log_softmax", "sigmoid", "logsigmoid", "log"):
         way = descend(node, Axis(None, None))
         names = tuple(map(name, above))
         found.terms.append((Term("unknown", path=way.path, end=way.end, above=names), node))
+        found.tops.append(node)
         return True
     return kind in LAYERS or kind == "AccumulateGrad"
 

@@ -18,12 +18,19 @@ def recognise(node: Node, above: Sequence[Node]) -> Term | None:
     """The term that `node` is the top of; `above` are the nodes between the loss and it, from the loss down."""
     reader = _READERS.get(name(node))
     term = None if reader is None else reader(node, above)
-    if term is None:
-        return None
-    modulated = any(
-        name(parent) == "Mul" and len(children(parent)) > 1 and parent is not node for parent in above
-    )
-    return replace(term, above=tuple(map(name, above)), modulated=modulated)
+    return None if term is None else replace(term, above=tuple(map(name, above)))
+
+
+def below_focal_factor(node: Node) -> Node | None:
+    """The x of a (1 − exp(−x))^γ whose top is `node`."""
+    for expected in ("Pow", "Rsub", "Exp", "Neg"):
+        while name(node) in SAME_NUMBERS and children(node):
+            node = children(node)[0]
+        below = children(node)
+        if name(node) != expected or not below:
+            return None
+        node = below[0]
+    return node
 
 
 def _reduction(node: Node) -> str | None:

@@ -29,7 +29,6 @@ class Op:
         shape: Of its result, where it is known.
         on_classes: Whether `dim` is the axis that the loss takes for the classes; None where that is not known.
         number: The constant of a "scale", or the lower bound of a "clamp".
-        added: How many operations that only add a constant or clamp stand between this one and the one above it.
     """
 
     name: str
@@ -64,7 +63,7 @@ class Term:
         moved: Whether an axis was moved between the layer and the loss.
         above: The names of the operations between the loss and this term.
         views: Sizes before and after each view on the way down.
-        scalar: The term is one number.
+        focal: Whether a factor (1 − exp(−this term))^γ was made of it.
     """
 
     kind: str
@@ -84,7 +83,7 @@ class Term:
     moved: bool = False
     above: tuple[str, ...] = ()
     views: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
-    modulated: bool = False
+    focal: bool = False
 
     @property
     def form(self) -> str:

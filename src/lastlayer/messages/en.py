@@ -1,5 +1,7 @@
 """English."""
 
+from lastlayer.messages import doctor_en
+
 TEXTS = {
     # titles of explanations
     "trace.multiclass": "Softmax and cross-entropy over {classes} classes",
@@ -67,3 +69,5 @@ TEXTS = {
     "check.equals_binary_cross_entropy": "equals binary_cross_entropy_with_logits",
     "check.is_probability_minus_truth": "is p − y",
 }
+
+TEXTS |= doctor_en.TEXTS

@@ -1,5 +1,7 @@
 """Korean."""
 
+from lastlayer.messages import doctor_ko
+
 TEXTS = {
     # titles of explanations
     "trace.multiclass": "클래스 {classes}개의 소프트맥스와 교차 엔트로피",
@@ -67,3 +69,5 @@ TEXTS = {
     "check.equals_binary_cross_entropy": "binary_cross_entropy_with_logits와 같음",
     "check.is_probability_minus_truth": "p − y와 같음",
 }
+
+TEXTS |= doctor_ko.TEXTS

@@ -1,0 +1,1 @@
+"""Family 6: metrics and decisions, from source."""

@@ -1,0 +1,2 @@
+from lastlayer.messages import doctor_en
+TEXTS = doctor_en.TEXTS
