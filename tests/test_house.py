@@ -20,10 +20,12 @@ MAY_IMPORT = {
     "nn": {"functional"},
     "decisions": {"functional"},
     "explanation": {"functional", "decisions"},
-    "classifier": {"nn", "functional", "decisions", "explanation"},
-    "cli": {"nn", "functional", "decisions", "explanation", "classifier"},
+    "graph": {"functional"},
+    "diagnosis": {"graph", "functional", "explanation"},
+    "classifier": {"nn", "functional", "decisions", "diagnosis", "explanation"},
+    "cli": {"kernels", "nn", "functional", "decisions", "diagnosis", "explanation", "classifier"},
     "__main__": {"cli"},
-    "__init__": {"functional", "nn", "decisions", "classifier", "explanation"},
+    "__init__": {"functional", "nn", "decisions", "diagnosis", "classifier", "explanation"},
 }
 
 

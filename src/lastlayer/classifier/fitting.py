@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, run_folder, training
+from lastlayer.classifier import backbones, diagnosis, run_folder, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import images, sources
@@ -142,6 +142,7 @@ def _train(
         on_best=keep,
     )
     journal.say(_how_it_ended(history, config))
+    diagnosis.of_curve(history, len(ready.task.classes), journal)
     return history
 
 

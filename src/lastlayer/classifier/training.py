@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lastlayer.classifier import diagnosis
 from lastlayer.classifier.batches import Batch, Examples, SeededBatches, in_order, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
@@ -123,6 +124,8 @@ class Loop:
             inputs, target = batch.inputs_on(self.helper.device), batch.labelled.to(self.helper.device)
             self.optimizer.zero_grad()
             loss = self.model(inputs, target)
+            if math.isnan(self.first_loss):
+                diagnosis.of_first_batch(loss, self.journal)
             self.helper.backward(loss)
             self.optimizer.step()
             total += loss.detach() * len(target)

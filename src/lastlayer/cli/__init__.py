@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from lastlayer import __version__
-from lastlayer.cli import evaluate, explain, predict, train
+from lastlayer.cli import doctor, evaluate, explain, predict, train
 from lastlayer.errors import ColumnError, ConfigError, DataNotFoundError, LastLayerError, MissingExtraError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _verb in (train, evaluate, predict, explain):
+for _verb in (train, evaluate, predict, explain, doctor):
     app.command(_verb.__name__.rsplit(".", 1)[1])(_verb.command)
 
 # typer brings its own click; the exceptions of either have one base of this name

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from lastlayer.diagnosis import error_texts, looking
 from lastlayer.diagnosis.evidence import Batch
@@ -21,7 +22,6 @@ from lastlayer.diagnosis.registry import LIKELY, run
 from lastlayer.diagnosis.report import Report, Selection, reason
 from lastlayer.diagnosis.said import Said, say
 from lastlayer.diagnosis.training import Training
-from lastlayer.errors import LastLayerError
 
 _LOSSES = (
     "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "mse_loss",
@@ -76,8 +76,8 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "batch_norm"):
             self._replace(F, name, self._around_mode)
         self._replace(Tensor, "backward", self._around_backward)
-        before = torch.optim.optimizer.register_optimizer_step_pre_hook(self._before_step)
-        after = torch.optim.optimizer.register_optimizer_step_post_hook(self._after_step)
+        before = register_optimizer_step_pre_hook(self._before_step)
+        after = register_optimizer_step_post_hook(self._after_step)
         self._undo += [before.remove, after.remove]
         return self.report
 
@@ -195,7 +195,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
             return
         counts = self._training.after_step(optimizer)
         if counts:
-            self._once(self._place("step"), "LL401", "watch", counts=counts)
+            self._once(self._place("step"), "LL401", "", counts=counts)
 
     def _once(self, place: Location | None, code: str, variant: str, **values: Any) -> None:
         if code not in {finding.code for finding in self._findings}:
@@ -217,7 +217,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         self._inside = True
         try:
             look()
-        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, LastLayerError) as error:
+        except Exception as error:  # noqa: BLE001 - a training must not end because somebody looked at it
             self._reasons.append(reason("raised", type=type(error).__name__, text=str(error)[:200]))
         finally:
             self._inside = False

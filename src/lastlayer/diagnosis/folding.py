@@ -60,6 +60,8 @@ def _surer(one: Finding, other: Finding) -> bool:
 
 
 def _one_place(one: Finding, other: Finding) -> bool:
-    """In a source file a cause explains only what is wrong in the same file."""
-    return one.location is None or other.location is None or one.location.file == other.location.file
+    """In a source file a cause explains only what is wrong in the same statement."""
+    if one.location is None or other.location is None:
+        return True
+    return (one.location.file, one.location.line) == (other.location.file, other.location.line)
 

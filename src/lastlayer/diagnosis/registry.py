@@ -104,7 +104,8 @@ RULES = {rule.code: rule for rule in _TABLE}
 Check = Callable[[Any], Iterable[Any]]
 _CHECKS: dict[str, list[Check]] = {}
 _FAMILIES = (
-    "pairing", "targets", "shapes", "numerics", "reduction", "loop", "metrics", "language", "frameworks",
+    "pairing", "pairing_source", "targets", "shapes", "shapes_source", "numerics", "reduction", "numerics_source", "loop",
+    "loop_source", "metrics", "language", "language_source", "frameworks",
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class Report:
         findings: In order.
         notes: Findings of severity "info".
         reasons: Why something could not be looked at.
+        looked_at_nothing: Source files that have nothing to do with a last layer: neither healthy nor a failure.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Report:
         self.findings = [finding for finding in fold(findings) if finding.code in kept]
         self.reasons = list(dict.fromkeys(reasons))
         self.looked = looked
+        self.looked_at_nothing = self.reasons == [reason("nothing")]
         self.language = language
 
     @property
