@@ -146,13 +146,14 @@ def _curve(history: Any, classes: int | None, prior_entropy: float | None) -> Cu
     try:
         if isinstance(history, Mapping):
             for name, others in _NAMES.items():
-                given = next((history[other] for other in others if other in history), [])
+                given: Any = next((history[other] for other in others if other in history), [])
                 columns[name] = [float(value) for value in given]
         else:
             columns["loss"] = [float(value) for value in history]
     except (TypeError, ValueError) as error:
         raise DtypeError(
-            f"history has to be losses, a mapping of them or a list of mappings: got {type(history).__name__} ({error})."
+            "history has to be losses, a mapping of them or a list of mappings: got "
+            f"{type(history).__name__} ({error})."
         ) from None
     return Curve(**{"loss": [], **columns}, classes=classes, prior_entropy=prior_entropy)
 
@@ -165,7 +166,9 @@ def _at_maps(class_maps: Mapping[str, Any]) -> looking.Look:
         elif isinstance(given, Sequence) and not isinstance(given, str):
             maps[split] = {name: index for index, name in enumerate(given)}
         else:
-            raise DtypeError(f"class_maps[{split!r}] has to be names in order or a mapping, got {type(given).__name__}.")
+            raise DtypeError(
+                f"class_maps[{split!r}] has to be names in order or a mapping, got {type(given).__name__}."
+            )
     reasons = [reason("maps")] if not any(maps.values()) else []
     found: list[Finding] = list(run("maps", ClassMaps(maps))) if not reasons else []
     return found, reasons, say("doctor.looked.maps", count=len(maps))

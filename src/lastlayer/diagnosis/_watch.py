@@ -91,7 +91,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         if not self._losses:
             self._reasons.append(reason("nothing_watched"))
         looked = say("doctor.looked.watch", losses=self._losses, steps=self._training.steps)
-        self.report.__init__(self._findings, self._reasons, looked, **self._options)  # type: ignore[misc]  # filled in place: the block holds it
+        self.report.fill(self._findings, self._reasons, looked)
         if self._show and self.report.findings:
             sys.stderr.write(f"{self.report}\n")
 
@@ -122,9 +122,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
 
         return call
 
-    def _look_before(
-        self, place: Location, known: LossFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _look_before(self, place: Location, known: LossFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What a batch shows before its loss, which may raise."""
         given = args[0] if args else kwargs.get("input")
         target = args[1] if len(args) > 1 else kwargs.get("target")
@@ -205,9 +203,9 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         """A finding of the same rule at the same place is told once; the surer one."""
         placed = replace(finding, location=place)
         same = [other for other in self._findings if other.code == placed.code]
-        if not same:
-            self._findings.append(placed)
-        elif all(other.location != place for other in same) and not any(_near(other, place) for other in same):
+        if not same or (
+            all(other.location != place for other in same) and not any(_near(other, place) for other in same)
+        ):
             self._findings.append(placed)
         elif placed.confidence == "certain" and same[0].confidence != "certain":
             self._findings[self._findings.index(same[0])] = placed

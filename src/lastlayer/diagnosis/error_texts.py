@@ -1,4 +1,4 @@
-"""Which rule an error message or a warning belongs to: one family of patterns per rule, with the versions it was seen in.
+"""Which rule an error message or a warning belongs to: patterns per rule, with the versions they were seen in.
 
 The texts are PyTorch's; `tests/diagnosis/test_errors.py` provokes each of them in the installed version.
 """
@@ -6,6 +6,7 @@ The texts are PyTorch's; `tests/diagnosis/test_errors.py` provokes each of them 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lastlayer.diagnosis.finding import Finding, found
 from lastlayer.diagnosis.registry import CERTAIN, LIKELY, RULES
@@ -40,7 +41,11 @@ PATTERNS = [
     Pattern("LL101", r"index -?\d+ is out of bounds for dimension 1 with size \d+", confidence=LIKELY),
     Pattern("LL102", r"expected target dtype to be Long or Byte, but got \w+", seen=("2.13", "2.15")),
     Pattern("LL102", r"expected scalar type Long but found (?:Float|Int|Double|Half|Bool)", seen=("1.8", "2.12")),
-    Pattern("LL102", r'"nll_loss\w*" not implemented for \'(?:Int|Float|Bool|Double|Half|Short|Char)\'', seen=("1.8", "2.12")),
+    Pattern(
+        "LL102",
+        r'"nll_loss\w*" not implemented for \'(?:Int|Float|Bool|Double|Half|Short|Char)\'',
+        seen=("1.8", "2.12"),
+    ),
     Pattern("LL102", r'"nll_loss\w*index\w*" not implemented for', seen=("1.8", "2.12")),
     Pattern("LL103", r"0D or 1D target tensor expected, multi-target not supported"),
     Pattern("LL104", r"Expected floating point type for target with class probabilities, got \w+"),
@@ -48,7 +53,9 @@ PATTERNS = [
     Pattern("LL201", r"Implicit dimension choice for (?:log_)?soft(?:max|min) has been deprecated"),
     Pattern("LL203", r"Expected target size \[\d+(?:, \d+)+\], got \[\d+(?:, \d+)+\]"),
     Pattern("LL205", r"Expected input batch_size \((?P<rows>\d+)\) to match target batch_size \((?P<targets>\d+)\)"),
-    Pattern("LL206", r"only batches of spatial targets supported \(3D tensors\) but got targets of (?:dimension|size):?"),
+    Pattern(
+        "LL206", r"only batches of spatial targets supported \(3D tensors\) but got targets of (?:dimension|size):?"
+    ),
     Pattern("LL207", r"Target size \(torch\.Size\(\[[\d, ]*\]\)\) must be the same as input size"),
     Pattern("LL207", r"Using a target size \(torch\.Size\(\[[\d, ]*\]\)\) that is different to the input size"),
     Pattern("LL208", r"argument 'target' \(position \d+\) must be Tensor, not \w+", variant="target"),
@@ -56,14 +63,20 @@ PATTERNS = [
     Pattern("LL208", r"argument 'input' \(position \d+\) must be Tensor, not [\w.]+"),
     Pattern("LL208", r"'(?:tuple|list)' object has no attribute '(?:size|log_softmax|dim)'", confidence=LIKELY),
     Pattern("LL301", r"binary_cross_entropy and torch\.nn\.BCELoss are unsafe to autocast", confidence=CERTAIN),
-    Pattern("LL406", r"reduction: 'mean' divides the total loss by both the batch size and the support size", variant="mean"),
+    Pattern(
+        "LL406", r"reduction: 'mean' divides the total loss by both the batch size and the support size", variant="mean"
+    ),
     Pattern("LL407", r"weight tensor should be defined either for all \d+ classes or no classes"),
-    Pattern("LL407", r"expected scalar type (?:Float|Half|BFloat16) but found (?:Double|Long|Int|Half)", variant="dtype",
-            confidence=LIKELY),
+    Pattern(
+        "LL407",
+        r"expected scalar type (?:Float|Half|BFloat16) but found (?:Double|Long|Int|Half)",
+        variant="dtype",
+        confidence=LIKELY,
+    ),
     Pattern("LL503", r"element 0 of tensors does not require grad and does not have a grad_fn"),
     Pattern("LL704", r"probability tensor contains either `?inf`?, `?nan`? or element < 0"),
     Pattern("LL704", r"Assertion `?\s*probability tensor contains"),
-]  # fmt: skip
+]
 _COMPILED = [(pattern, re.compile(pattern.regex)) for pattern in PATTERNS]
 
 
@@ -78,7 +91,7 @@ def findings(text: str) -> Iterator[Finding]:
         if pattern.code == "LL205" and _is_multiple(sizes):
             fix, sizes = "one_hot", {**sizes, "classes": sizes["targets"] // sizes["rows"]}
         observed: Said = say("doctor.observed.error", text=_line_of(text, hit.start()))
-        values = {"value": "", "last": "C − 1", "place": 0, **sizes}
+        values: dict[str, Any] = {"value": "", "last": "C − 1", "place": 0, **sizes}
         yield found(pattern.code, observed, fix=fix, confidence=_sure(pattern), **values)
         return
 

@@ -65,7 +65,7 @@ class Batch:
         """The class indices that count, flat; None where the target is no indices."""
         if not self.takes_indices or self.target.is_floating_point() or self.target.shape == self.given.shape:
             return None
-        flat = self.target.detach().reshape(-1)
+        flat: Tensor = self.target.detach().reshape(-1)
         ignored = self.loss.ignore_index
         return flat if ignored is None else flat[flat != ignored]
 

@@ -114,7 +114,7 @@ def found(
     location: Location | None = None,
     diff: str | None = None,
     fix: str = "",
-    **values: object,
+    **values: Any,
 ) -> Finding:
     """A finding of rule `code`.
 

@@ -64,4 +64,3 @@ def _one_place(one: Finding, other: Finding) -> bool:
     if one.location is None or other.location is None:
         return True
     return (one.location.file, one.location.line) == (other.location.file, other.location.line)
-

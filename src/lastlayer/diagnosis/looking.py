@@ -1,6 +1,7 @@
 """How a loss, a batch and a model are looked at: gather the evidence, run the rules, say what could not be seen."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -92,7 +93,7 @@ def at_batch(logits: Any, target: Any, loss_fn: Callable[..., Any] | None, maker
     if not readable_inputs(logits, target):
         return findings, [reason("values")], None
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), _Warned(findings):
             leaf = logits if logits.requires_grad else _leaf(logits)
             value = loss_fn(leaf, target)
     except Exception as error:  # noqa: BLE001 - whatever the user's function raises is what is to be explained
@@ -138,7 +139,7 @@ def _with_value(batch: Batch, before: list[Finding]) -> Look:
             findings = [*run("batch", seen), *run("term", replace(seen, given=_of_graph(term, batch.given)))]
         else:
             findings += _of_term(term, value)
-    obstacles = [said for said in _obstacles(wiring)]
+    obstacles = _obstacles(wiring)
     if all(term.end in ("leaf", "hidden") and not term.path for term in wiring.terms) and batch.maker is None:
         obstacles += [] if _enough(batch) else [reason("few")]
     return findings, obstacles, _looked(wiring)
@@ -162,17 +163,18 @@ def at_model(model: Any, batch: Any, loss_fn: Callable[..., Any] | None) -> Look
         raise DtypeError(f"model has to be callable, got {type(model).__name__}.")
     inputs, target = _split(batch)
     grad = torch.is_grad_enabled()
-    with Calls() as calls, _untouched(model):
+    warned: list[Finding] = []
+    with Calls() as calls, _untouched(model), _Warned(warned):
         try:
             output = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
         except Exception as error:  # noqa: BLE001 - whatever the user's model raises is what is to be explained
-            told = list(error_texts.findings(str(error)))
+            told = [*warned, *error_texts.findings(str(error))]
             told += list(run("model", Model(model, inputs, target, None, grad)))
             said = [] if told else [reason("model_raised", type=type(error).__name__, text=str(error)[:300])]
             return told, said, None
     known = None if loss_fn is None else loss_function(loss_fn)
     own_loss = getattr(output, "loss", None)
-    findings = list(run("model", _model(model, inputs, target, output, grad, None)))
+    findings = [*warned, *run("model", _model(model, inputs, target, output, grad, None))]
     if loss_fn is None:
         if not isinstance(own_loss, Tensor):
             return findings, [reason("no_loss_fn")], None
@@ -198,6 +200,26 @@ def _split(batch: Any) -> tuple[Any, Any]:
     )
 
 
+class _Warned:
+    """Read the warnings of a block: those that a rule knows become findings, the others are given on."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings = findings
+        self.caught = warnings.catch_warnings(record=True)
+
+    def __enter__(self) -> None:
+        self.seen = self.caught.__enter__()
+        warnings.simplefilter("always")
+
+    def __exit__(self, *why: Any) -> None:
+        self.caught.__exit__(*why)
+        for one in self.seen or []:
+            told = list(error_texts.findings(str(one.message)))
+            self.findings += told
+            if not told:
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+
+
 class _untouched:  # noqa: N801 - used as a function: `with _untouched(model):`
     """Put back what running a model changes: its buffers, and the state of the random numbers."""
 
@@ -207,7 +229,7 @@ class _untouched:  # noqa: N801 - used as a function: `with _untouched(model):`
     def __enter__(self) -> None:
         buffers = [] if self.module is None else self.module.named_buffers()
         self.buffers = {name: copy.deepcopy(buffer.detach()) for name, buffer in buffers}
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
         self.random = torch.random.fork_rng(devices)
         self.random.__enter__()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-_MODULES: list[tuple[type, str]] = [
+_MODULES: list[tuple[type[nn.Module], str]] = [
     (nn.CrossEntropyLoss, "cross_entropy"),
     (nn.NLLLoss, "nll"),
     (nn.BCELoss, "bce"),
@@ -52,9 +52,10 @@ def loss_function(given: Any) -> LossFunction:
     for module, kind in _MODULES:
         if isinstance(given, module):
             options = {name: getattr(given, name) for name in _OPTIONS if hasattr(given, name)}
-            own = type(given).__module__
-            if own.split(".")[0] not in ("torch", "lastlayer"):
-                kind = "unknown" if type(given).forward is not module.forward else kind
+            cls: Any = type(given)
+            own = cls.__module__
+            if own.split(".")[0] not in ("torch", "lastlayer") and cls.forward is not module.forward:
+                kind = "unknown"
             return LossFunction(kind, ours=own.startswith("lastlayer"), call=given, **options)
     name, home = getattr(given, "__name__", ""), getattr(given, "__module__", "") or ""
     if name in _FUNCTIONS and home.startswith(("torch", "lastlayer")):

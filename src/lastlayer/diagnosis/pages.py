@@ -33,9 +33,8 @@ def rule_of(code: str) -> Rule:
     """The rule of a code, or the nearest word to it."""
     rule = RULES.get(code.upper()) or next((rule for rule in RULES.values() if rule.name == code), None)
     if rule is None:
-        raise OptionError(
-            f"there is no rule {code!r}: rules are LL001 to LL803.{did_you_mean(code, [*RULES, *(r.name for r in RULES.values())])}"
-        )
+        names = [*RULES, *(rule.name for rule in RULES.values())]
+        raise OptionError(f"there is no rule {code!r}: rules are LL001 to LL803.{did_you_mean(code, names)}")
     return rule
 
 

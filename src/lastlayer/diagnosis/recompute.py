@@ -1,6 +1,7 @@
 """Proofs: the user's loss as it is, and as it would be without the mistake, from the same numbers."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ def cross_entropy(batch: Batch, logits: Tensor) -> float | None:
     if not readable(logits, batch.target) or logits.numel() > _LARGEST:
         return None
     loss = batch.loss
-    options = {"ignore_index": -100 if loss.ignore_index is None else loss.ignore_index}
+    options: dict[str, Any] = {"ignore_index": -100 if loss.ignore_index is None else loss.ignore_index}
     target = batch.target.detach()
     if target.shape == logits.shape:
         target, options = target.double().movedim(batch.axis, -1), {}

@@ -104,8 +104,8 @@ RULES = {rule.code: rule for rule in _TABLE}
 Check = Callable[[Any], Iterable[Any]]
 _CHECKS: dict[str, list[Check]] = {}
 _FAMILIES = (
-    "pairing", "pairing_source", "targets", "shapes", "shapes_source", "numerics", "reduction", "numerics_source", "loop",
-    "loop_source", "metrics", "language", "language_source", "frameworks",
+    "pairing", "pairing_source", "targets", "shapes", "shapes_source", "numerics", "reduction", "numerics_source",
+    "loop", "loop_source", "metrics", "language", "language_source", "frameworks",
 )  # fmt: skip
 
 
@@ -147,6 +147,7 @@ def _prefixes(given: str | Iterable[str] | None) -> list[str]:
     for prefix in prefixes:
         if not any(code.startswith(prefix) for code in RULES):
             raise OptionError(
-                f"{prefix!r} is no rule and the beginning of none: rules are LL001 to LL803.{did_you_mean(prefix, RULES)}"
+                f"{prefix!r} is no rule and the beginning of none: rules are LL001 to LL803."
+                f"{did_you_mean(prefix, RULES)}"
             )
     return prefixes

@@ -42,12 +42,16 @@ class Report:
         ignore: Selection = None,
         language: str = "en",
     ) -> None:
-        kept = chosen(select, ignore)
-        self.findings = [finding for finding in fold(findings) if finding.code in kept]
+        self._kept = chosen(select, ignore)
+        self.language = language
+        self.fill(findings, reasons, looked)
+
+    def fill(self, findings: Iterable[Finding], reasons: Iterable[Said], looked: Said | None) -> None:
+        """Take what was found in the end, in place of what was there."""
+        self.findings = [finding for finding in fold(findings) if finding.code in self._kept]
         self.reasons = list(dict.fromkeys(reasons))
         self.looked = looked
         self.looked_at_nothing = self.reasons == [reason("nothing")]
-        self.language = language
 
     @property
     def notes(self) -> list[Finding]:
@@ -61,7 +65,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """"findings" where there is an error or a warning, else "cannot tell" or "healthy"."""
+        """Say "findings" where there is an error or a warning, else "cannot tell" or "healthy"."""
         if any(finding.severity != "info" for finding in self.findings):
             return FINDINGS
         return CANNOT_TELL if self.reasons else HEALTHY

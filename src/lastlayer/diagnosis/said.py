@@ -30,7 +30,9 @@ class Said:
 def say(id: str, **values: object) -> Said:
     """The text `id` with `values` filled in; numbers are shortened to four digits."""
     shown = {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
-    said = {name: {"en": value.en, "ko": value.ko} if isinstance(value, Said) else None for name, value in shown.items()}
+    said = {
+        name: {"en": value.en, "ko": value.ko} if isinstance(value, Said) else None for name, value in shown.items()
+    }
     texts = []
     for language in messages.LANGUAGES:
         own = {name: part[language] for name, part in said.items() if part is not None}

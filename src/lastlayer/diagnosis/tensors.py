@@ -1,5 +1,6 @@
 """What may be read of a user's tensors, and how little of it is enough."""
 
+import math
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def rows_of(tensor: Tensor, axis: int | None = None, most: int = ROWS) -> Tensor
 def tolerance(dtype: torch.dtype, terms: int) -> float:
     """How far from 1 a sum of that many rounded probabilities may be."""
     eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
-    return min(max(1e-4, eps * max(terms, 4) ** 0.5 * 4), 0.05)
+    return min(max(1e-4, eps * math.sqrt(max(terms, 4)) * 4), 0.05)
 
 
 def sums_to_one(tensor: Tensor, axis: int) -> bool:

@@ -151,7 +151,7 @@ def _soft(first: Op, target: Tensor, below: Node, above: Sequence[Node]) -> Term
     way = descend(below, Axis(first.shape, first.dim))
     names = list(map(name, above))
     head = [kind for kind in names if kind not in SAME_NUMBERS]
-    reduction = {("Div", "Neg", "Sum"): "mean", ("Neg", "Sum"): "sum"}.get(tuple(head[-3:]), None)
+    reduction = {("Div", "Neg", "Sum"): "mean", ("Neg", "Sum"): "sum"}.get(tuple(head[-3:]))
     if reduction is None and head[-2:] == ["Neg", "Sum"]:
         reduction = "none" if saved(above[-1], "dim") is not None else "sum"
     return Term(
@@ -181,9 +181,7 @@ def _divergence(below: Node, target: Tensor, log_target: bool, above: Sequence[N
         reduction = "batchmean" if names[-2:-1] == ["Div"] else "sum"
     axis = target.dim() - 1
     way = descend(below, Axis(tuple(target.shape), axis))
-    return _filled(
-        Term("kl_div", target=target.log() if log_target else target, axis=axis, reduction=reduction), way
-    )
+    return _filled(Term("kl_div", target=target.log() if log_target else target, axis=axis, reduction=reduction), way)
 
 
 def _by_hand(node: Node, above: Sequence[Node]) -> Term | None:
@@ -191,7 +189,8 @@ def _by_hand(node: Node, above: Sequence[Node]) -> Term | None:
     called = str(getattr(node.rule, "name", ""))
     if called not in ("cross_entropy", "bce_with_logits"):
         return None
-    x, *tensors = [node.saved_tensors[0], *node.saved_tensors[node.count :]]
+    kept: list[Tensor] = list(node.saved_tensors)
+    x, tensors = kept[0], kept[node.count :]
     rest = list(node.rest)
     for place, tensor in zip(node.places, tensors, strict=True):
         rest[place] = tensor

@@ -78,5 +78,5 @@ def is_python(node: Node) -> bool:
 def number_of(value: Any) -> float | None:
     """A constant factor as a number; None for a tensor of several."""
     if isinstance(value, Tensor):
-        return float(value) if value.numel() == 1 and value.device.type != "meta" else None
+        return float(value.detach()) if value.numel() == 1 and value.device.type != "meta" else None
     return float(value) if isinstance(value, (int, float)) else None

@@ -24,12 +24,14 @@ def num_labels(model: Model) -> Iterator[Finding]:
     kind = getattr(config, "problem_type", None)
     indices = not labels.is_floating_point()
     if kind is None:
-        kind = "regression" if count == 1 else "single_label_classification" if indices else "multi_label_classification"
+        kind = (
+            "regression" if count == 1 else "single_label_classification" if indices else "multi_label_classification"
+        )
     yield from _mismatch(kind, count, labels, indices)
 
 
 def _mismatch(kind: str, count: int, labels: Tensor, indices: bool) -> Iterator[Finding]:
-    about = {"kind": kind, "count": count}
+    about: dict[str, Any] = {"kind": kind, "count": count}
     if kind == "single_label_classification":
         if not indices:
             yield found("LL803", "float", shape=tuple(labels.shape), **about)

@@ -35,8 +35,10 @@ def offset_of_labels(batch: Batch) -> Iterator[Finding]:
 def _best_offset(given: Tensor, target: Tensor, ignored: int | None) -> Iterator[Finding]:
     target = target[: given.shape[0]]
     steps, classes = target.shape[1], given.shape[1]
-    valid = ((target >= 0) & (target < classes)) if ignored is None else (target >= 0) & (target < classes) & (
-        target != ignored
+    valid = (
+        ((target >= 0) & (target < classes))
+        if ignored is None
+        else (target >= 0) & (target < classes) & (target != ignored)
     )
     losses = {}
     for offset in (-1, 0, 1, 2):
@@ -75,7 +77,7 @@ def _tokens_and_labels(model: Model) -> tuple[Tensor | None, Tensor | None]:
 
 def _agree(one: Tensor, other: Tensor) -> bool:
     counted = other >= 0
-    if int(counted.sum()) < 4 or one.unique().numel() < 2:
+    if int(counted.sum()) < 4 or bool((one == one.reshape(-1)[0]).all()):
         return False
     return float((one == other)[counted].double().mean()) >= _MANY
 

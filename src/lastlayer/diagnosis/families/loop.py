@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +90,7 @@ def growing_overconfidence(curve: Curve) -> Iterator[Finding]:
 
 
 def _mostly_rising(values: Sequence[float]) -> bool:
-    ups = sum(later > earlier for earlier, later in zip(values, values[1:], strict=False))
+    ups = sum(later > earlier for earlier, later in pairwise(values))
     return ups >= 0.7 * (len(values) - 1)
 
 

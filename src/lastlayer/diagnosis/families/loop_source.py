@@ -70,9 +70,9 @@ def _cleared_elsewhere(file: SourceFile, loop: ast.AST) -> bool:
             return True
     helpers = {dotted(call.func).rsplit(".", 1)[-1] for call in _calls(loop)}
     for node in file.nodes:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in helpers:
-            if any(_method(call) == "zero_grad" for call in _calls(node)):
-                return True
+        is_helper = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name in helpers
+        if is_helper and any(_method(call) == "zero_grad" for call in _calls(node)):
+            return True
     return False
 
 

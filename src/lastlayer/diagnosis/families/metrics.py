@@ -9,7 +9,6 @@ from lastlayer.diagnosis.source import SourceFile
 from lastlayer.diagnosis.source.names import constant, dotted
 
 _MEANS_LOGITS = ("logit",)
-_RAW = ("linear", "output")
 
 
 def _is_logits(file: SourceFile, node: ast.expr) -> bool:
@@ -29,11 +28,11 @@ def _only_logit_losses(file: SourceFile) -> bool:
 @check("source")
 def metric_of_logits(file: SourceFile) -> Iterator[Finding]:
     """LL601: torchmetrics' binary and multilabel metrics."""
-    metrics = {}
+    metrics = set()
     for node in file.nodes:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and len(node.targets) == 1:
-            if _guesses(file, node.value):
-                metrics[dotted(node.targets[0])] = True
+        value = node.value if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
+        if isinstance(node, ast.Assign) and isinstance(value, ast.Call) and _guesses(file, value):
+            metrics.add(dotted(node.targets[0]))
     for call, _, _ in file.flow.calls:
         owner = dotted(call.func)
         owner = owner.removesuffix(".update")

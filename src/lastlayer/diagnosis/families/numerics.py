@@ -58,7 +58,7 @@ def row_of_minus_infinity(batch: Batch) -> Iterator[Finding]:
     """LL305: a softmax over nothing."""
     if batch.kind not in _CROSS_ENTROPY or not readable(batch.given) or not batch.given.is_floating_point():
         return
-    if batch.from_graph and not (batch.term is not None and batch.term.ours) or batch.given.dim() == 0:
+    if (batch.from_graph and not (batch.term is not None and batch.term.ours)) or batch.given.dim() == 0:
         return  # PyTorch's graph keeps log-probabilities, and these are NaN for many reasons
     rows = rows_of(batch.given, batch.axis, 65_536)
     empty = (rows == -torch.inf).all(-1)
@@ -79,7 +79,7 @@ def infinite_logit(batch: Batch) -> Iterator[Finding]:
 @check("batch")
 def half_precision_sum(batch: Batch) -> Iterator[Finding]:
     """LL307: the sum of many rows passes what float16 can hold."""
-    value, given = batch.value, batch.given
+    value, given = None if batch.value is None else batch.value.detach(), batch.given
     if batch.kind not in (*_CROSS_ENTROPY, "nll", "bce_with_logits") or not batch.tensors:
         return
     if given.dtype != torch.float16 or not readable(value) or value is None or value.dim() or value.isfinite():

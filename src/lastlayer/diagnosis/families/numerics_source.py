@@ -52,9 +52,9 @@ def log_of_softmax(file: SourceFile) -> Iterator[Finding]:
         method = isinstance(call.func, ast.Attribute) and call.func.attr == "log" and not call.args and not name
         if name != "log" and not method:
             continue
-        inside = call.func.value if method and isinstance(call.func, ast.Attribute) else (call.args or [None])[0]
-        if inside is None:
+        if not method and not call.args:
             continue
+        inside = call.func.value if method and isinstance(call.func, ast.Attribute) else call.args[0]
         kept, eps = _guarded(inside)
         if eps is not None and 0 < eps < _VANISHES and _is_half(file):
             yield file.found("LL304", call, confidence=LIKELY)
@@ -161,7 +161,9 @@ def _raised_to_a_power(file: SourceFile, call: ast.Call) -> bool:
         base = node.left if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) else None
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "pow":
             base = node.args[0] if file.flow.names.of_library(node.func) and node.args else node.func.value
-        if base is not None and any(part is call or dotted(part) in names for part in ast.walk(base) if part is not base):
+        if base is not None and any(
+            part is call or dotted(part) in names for part in ast.walk(base) if part is not base
+        ):
             return True
     return False
 
@@ -175,7 +177,12 @@ def weights(file: SourceFile) -> Iterator[Finding]:
             continue
         seen.add(id(loss.options))
         weight, smoothing = loss.option("weight"), loss.option("label_smoothing")
-        if loss.kind == "cross_entropy" and _given(weight) and _given(smoothing) and constant(smoothing) not in (0, 0.0):
+        if (
+            loss.kind == "cross_entropy"
+            and _given(weight)
+            and _given(smoothing)
+            and constant(smoothing) not in (0, 0.0)
+        ):
             yield file.found("LL404", loss.options, confidence=POSSIBLE)
         one = None if weight is None else number_in(weight)
         if loss.kind == "bce_with_logits" and one not in (None, 1.0) and loss.option("pos_weight") is None:

@@ -43,7 +43,9 @@ def _diff(file: SourceFile, code: str, made: Made) -> str | None:
         return None
     if code == "LL003":
         name = file.source(origin.func)
-        return file.diff(origin.func, f"{name.removesuffix('softmax')}log_softmax") if name.endswith("softmax") else None
+        return (
+            file.diff(origin.func, f"{name.removesuffix('softmax')}log_softmax") if name.endswith("softmax") else None
+        )
     name = file.flow.names.of_library(origin.func)
     if name and not name[0].isupper() and origin.args:
         return file.diff(origin, file.source(origin.args[0]))

@@ -1,6 +1,7 @@
 """Family 4: what the loss is divided by, and what it is weighted with."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,7 @@ def kl_divergence(batch: Batch) -> Iterator[Finding]:
         return
     op = term.first
     if op is not None and op.name in ("softmax", "sigmoid"):
-        value = None if batch.value is None or batch.value.dim() else float(batch.value)
+        value = None if batch.value is None or batch.value.dim() else float(batch.value.detach())
         yield found("LL406", "input" if value is None else "input.proof", value=value, activation=op.name)
     elif term.reduction == "mean" and batch.given is None and batch.target is not None and batch.target.dim() > 1:
         yield _mean(batch.target)
@@ -91,7 +92,8 @@ def _mean(tensor: Tensor) -> Finding:
 @check("batch")
 def weight_of_wrong_size(batch: Batch) -> Iterator[Finding]:
     """LL407: one weight per class, in the dtype of the logits."""
-    weight, loss = batch.loss.weight, batch.loss
+    loss = batch.loss
+    weight: Any = loss.weight  # a list or an array in the user's hands
     if batch.kind not in ("cross_entropy", "soft_cross_entropy", "nll") or batch.from_graph or weight is None:
         return
     if not isinstance(weight, Tensor) or not isinstance(batch.given, Tensor) or not batch.given.dim():
@@ -109,5 +111,3 @@ def _autocast(given: Tensor) -> bool:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-

@@ -67,7 +67,7 @@ def classes_last_in_the_graph(batch: Batch) -> Iterator[Finding]:
     if term is None or not batch.from_graph or batch.kind not in _INDEX_LOSSES or not term.views:
         return
     _, after = term.views[-1]
-    if len(after) == 3 and after[1] == after[2] and _made_by_linear(batch):
+    if batch.given.dim() > 2 and len(after) == 3 and after[1] == after[2] and _made_by_linear(batch):
         yield found("LL203", "equal", confidence=LIKELY, given=after, classes=after[-1])
 
 
@@ -165,7 +165,7 @@ def _advice(value: Any) -> str:
     return "first" if isinstance(value, (tuple, list)) and any(isinstance(part, Tensor) for part in value) else ""
 
 
-def _tensor_in(value: Any) -> dict[str, object]:
+def _tensor_in(value: Any) -> dict[str, Any]:
     parts = list(value) if isinstance(value, (tuple, list)) else []
     place = next((place for place, part in enumerate(parts) if isinstance(part, Tensor)), 0)
     return {"place": place}

@@ -29,7 +29,7 @@ def indices_in_range(batch: Batch) -> Iterator[Finding]:
     yield found("LL101", count=outside.numel(), value=int(outside[0]), classes=classes, last=classes - 1)
     if low == 1 and high == classes:
         yield found("LL105", low=low, high=high, classes=classes, last=classes - 1)
-    values = outside.unique().tolist()
+    values = sorted(set(outside.tolist()))
     if len(values) == 1 and values[0] in _VOID:
         share = 100 * outside.numel() / index.numel()
         yield found("LL106", value=values[0], share=share, last=classes - 1)
@@ -105,7 +105,7 @@ def _is_padding(hit: torch.Tensor) -> bool:
     flat = hit.reshape(-1)
     count, total = int(flat.sum()), flat.numel()
     runs = int((flat[1:] & ~flat[:-1]).sum()) + int(flat[0])
-    return count >= 4 and runs <= 0.5 * count * (1 - count / total)
+    return count >= 4 and runs <= 0.7 * count * (1 - count / total)
 
 
 @check("batch")
@@ -130,7 +130,7 @@ def soft_target_sums(batch: Batch) -> Iterator[Finding]:
     axis = batch.axis if batch.kind != "kl_div" else batch.target.dim() - 1
     rows = rows_of(batch.target, axis)
     sums = rows.sum(-1)
-    slack = 2e-2 if batch.target.dtype in (torch.float16, torch.bfloat16) else 1e-3
+    slack = 3e-2 if batch.target.dtype in (torch.float16, torch.bfloat16) else 1e-2  # a teacher may be half
     wrong = (sums - 1).abs() > slack
     if batch.kind == "kl_div":
         wrong = wrong & (sums.numel() > 0) & bool(wrong.all())

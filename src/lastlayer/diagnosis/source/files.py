@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lastlayer.diagnosis.finding import Finding, Location, found
 from lastlayer.diagnosis.registry import run
@@ -54,7 +55,7 @@ class SourceFile:
         return Location(self.path, line, code, getattr(node, "col_offset", 0) + 1, end or line)
 
     def found(self, code: str, node: ast.AST, *, confidence: str | None = None, diff: str | None = None,
-              fix: str = "", **values: object) -> Finding:  # fmt: skip
+              fix: str = "", **values: Any) -> Finding:  # fmt: skip
         """A finding at a node."""
         place = self.location(node)
         observed = say("doctor.observed.source", code=place.code)

@@ -93,9 +93,7 @@ def _bind(flow: Flow, name: str, call: ast.Call) -> None:
     library = flow.names.of_library(call.func)
     if not name:
         return
-    if library in LOSSES and library[0].isupper():
-        flow.constructed[name] = call
-    elif library.startswith("optim."):
+    if (library in LOSSES and library[0].isupper()) or library.startswith("optim."):
         flow.constructed[name] = call
     elif (made := module_output(flow, call)) is not None:
         flow.bound[name] = made
@@ -210,8 +208,8 @@ class _Walk:
 
     def _call(self, node: ast.Call) -> Made | None:
         arguments = [self.value(part) for part in node.args]
-        for given in node.keywords:
-            self.value(given.value)
+        for named in node.keywords:
+            self.value(named.value)
         name = self.flow.names.of_library(node.func)
         self.flow.calls.append((node, name, self.function))
         first = arguments[0] if arguments else None

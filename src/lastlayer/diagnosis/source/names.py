@@ -38,7 +38,9 @@ class Names(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         """`import torch.nn.functional as F`."""
         for alias in node.names:
-            self.short[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
+            self.short[alias.asname or alias.name.split(".")[0]] = (
+                alias.name if alias.asname else alias.name.split(".")[0]
+            )
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         """`from torch import nn`."""
