@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lastlayer.diagnosis.finding import Finding, found
-from lastlayer.diagnosis.registry import CERTAIN, LIKELY, RULES
+from lastlayer.diagnosis.registry import LIKELY, RULES
 from lastlayer.diagnosis.said import Said, say
 
 
@@ -62,7 +62,7 @@ PATTERNS = [
     Pattern("LL208", r"argument 'input' \(position \d+\) must be Tensor, not (?:\w*Output\w*)", variant="logits"),
     Pattern("LL208", r"argument 'input' \(position \d+\) must be Tensor, not [\w.]+"),
     Pattern("LL208", r"'(?:tuple|list)' object has no attribute '(?:size|log_softmax|dim)'", confidence=LIKELY),
-    Pattern("LL301", r"binary_cross_entropy and torch\.nn\.BCELoss are unsafe to autocast", confidence=CERTAIN),
+    Pattern("LL301", r"binary_cross_entropy and torch\.nn\.BCELoss are unsafe to autocast"),
     Pattern(
         "LL406", r"reduction: 'mean' divides the total loss by both the batch size and the support size", variant="mean"
     ),
