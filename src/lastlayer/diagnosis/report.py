@@ -42,6 +42,7 @@ class Report:
         ignore: Selection = None,
         language: str = "en",
     ) -> None:
+        messages.text("doctor.healthy", language)  # an unknown language is said before any work is done
         self._kept = chosen(select, ignore)
         self.language = language
         self.fill(findings, reasons, looked)

@@ -17,6 +17,7 @@ def readable(*values: Any) -> bool:
         and type(value) in (Tensor, torch.nn.Parameter)
         and value.device.type != "meta"
         and value.layout == torch.strided
+        and not value.is_complex()
         and torch.func.debug_unwrap(value) is value
         for value in values
     )
@@ -31,6 +32,8 @@ def rows_of(tensor: Tensor, axis: int | None = None, most: int = ROWS) -> Tensor
     """The first rows in float64, classes last: (rows, classes)."""
     tensor = tensor.detach()
     axis = class_axis(tensor) if axis is None else axis
+    if not tensor.numel():
+        return torch.zeros(0, tensor.shape[axis] if tensor.dim() else 1, dtype=torch.float64)
     if tensor.dim() > 1 and axis != 0 and tensor.shape[0] > most:
         tensor = tensor[:most]
     flat = tensor.movedim(axis, -1).reshape(-1, tensor.shape[axis]) if tensor.dim() > 1 else tensor.reshape(1, -1)

@@ -1,0 +1,121 @@
+"""Watching changes nothing, and says what it saw once per place."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import lastlayer
+from tests.diagnosis.models import CLASSES, target
+
+
+def train(*, activation=None, compiled=False, steps=6):
+    """Losses and weights of a training with dropout, batch norm and momentum."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(7, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, CLASSES)]
+    model = nn.Sequential(*layers, *([activation] if activation else []))
+    run = torch.compile(model, backend="aot_eager") if compiled else model
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
+    x, y, losses = torch.randn(24, 7), target(), []
+    for _ in range(steps):
+        model.train()
+        loss = criterion(run(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().clone())
+        model.eval()
+        with torch.no_grad():
+            losses.append(criterion(run(x), y))
+    return [*losses, *model.state_dict().values(), torch.rand(3)]
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": nn.Softmax(1)}, {"compiled": True}], ids=str)
+def test_training_is_bit_identical(options):
+    torch._dynamo.reset()
+    alone = train(**options)
+    torch._dynamo.reset()
+    with lastlayer.watch(show=False):
+        watched = train(**options)
+    assert all(torch.equal(one, other) for one, other in zip(alone, watched, strict=True))
+
+
+def test_what_was_replaced_is_put_back():
+    before = F.cross_entropy, F.softmax, F.dropout, F.batch_norm, torch.Tensor.backward
+    with lastlayer.watch(show=False), lastlayer.watch(show=False):
+        assert F.cross_entropy is not before[0]
+        assert F.cross_entropy.__name__ == "cross_entropy"
+    assert (F.cross_entropy, F.softmax, F.dropout, F.batch_norm, torch.Tensor.backward) == before
+
+
+def test_each_place_is_told_once(capsys):
+    with lastlayer.watch() as report:
+        train(activation=nn.Softmax(1), steps=20)
+    assert report.codes == ["LL001"]
+    assert capsys.readouterr().err.count("LL001") == 1
+    assert report[0].location.file == __file__
+
+
+def test_two_places_are_told_twice():
+    z = nn.Parameter(torch.zeros(24, CLASSES))
+    with lastlayer.watch(show=False) as report:
+        F.cross_entropy(z.softmax(1), target()).backward()
+        for _ in range(12):
+            pass
+        # far enough below to be another place
+        #
+        #
+        #
+        #
+        #
+        #
+        #
+        F.cross_entropy(z.softmax(1), target()).backward()
+    assert report.codes == ["LL001", "LL001"]
+    assert report[0].location != report[1].location
+
+
+def test_an_exception_of_the_block_is_explained_and_not_swallowed():
+    watching = lastlayer.watch(show=False)
+    with pytest.raises(IndexError), watching:
+        F.cross_entropy(torch.zeros(24, CLASSES), target() + 1)
+    assert watching.report.codes == ["LL105"]
+    with pytest.raises(ZeroDivisionError), lastlayer.watch(show=False) as report:
+        F.cross_entropy(torch.zeros(24, CLASSES, requires_grad=True), target()) / 0
+        1 / 0  # noqa: B018 - the division is the test
+    assert report.verdict == "cannot tell"
+
+
+def test_a_target_that_is_no_tensor():
+    with pytest.raises(TypeError), lastlayer.watch(show=False) as report:
+        F.cross_entropy(torch.zeros(2, CLASSES), [0, 1])
+    assert report.codes == ["LL208"]
+
+
+def test_softmax_without_dim_is_told():
+    with pytest.warns(UserWarning, match="Implicit dimension"), lastlayer.watch(show=False) as report:
+        F.softmax(torch.zeros(2, 3))
+    assert "LL201" in report.codes
+
+
+def test_compiled_training_cannot_be_told():
+    torch._dynamo.reset()
+    model, answers = nn.Linear(7, CLASSES), target()
+    step = torch.compile(lambda x: F.cross_entropy(model(x).softmax(1), answers), backend="aot_eager")
+    with lastlayer.watch(show=False) as report:
+        step(torch.randn(24, 7)).backward()
+    assert report.verdict == "cannot tell"
+
+
+def test_selection():
+    with lastlayer.watch(select="LL1", show=False) as report:
+        train(activation=nn.Softmax(1), steps=1)
+    assert report.codes == []
+
+
+def test_lastlayers_own_losses_are_watched():
+    z = nn.Parameter(torch.zeros(24, CLASSES))
+    with lastlayer.watch(show=False) as report:
+        lastlayer.cross_entropy(z.softmax(1), target()).backward()
+    assert report.codes == ["LL001"]
