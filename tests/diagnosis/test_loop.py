@@ -116,7 +116,9 @@ CASES = {
         },
         {
             "nothing watched": lambda: trained(epochs=0),
-            "run time": lambda: source("for x in loader:\n    getattr(F, name)(z, y).backward()\n    optimizer.zero_grad()\n"),
+            "run time": lambda: source(
+                "for x in loader:\n    getattr(F, name)(z, y).backward()\n    optimizer.zero_grad()\n"
+            ),
         },
     ),
     "LL502": Case(

@@ -177,7 +177,9 @@ CASES = {
         {
             **planted("LL704"),
             "source": lambda: source("temperature = 0\np = torch.softmax(logits / temperature, -1)\n"),
-            "generate": lambda: source("p = torch.softmax(z, -1)\nmodel.generate(x, do_sample=True, temperature=0.0)\n"),
+            "generate": lambda: source(
+                "p = torch.softmax(z, -1)\nmodel.generate(x, do_sample=True, temperature=0.0)\n"
+            ),
         },
         {
             "one": lambda: source("temperature = 1.0\np = torch.softmax(logits / temperature, -1)\n"),

@@ -213,7 +213,9 @@ def test_the_proof_is_the_loss_without_the_mistake():
     )
 
 
-@pytest.mark.parametrize(("classes", "smoothing", "floor"), [(2, 0, 0.313), (3, 0, 0.551), (10, 0, 1.461), (10, 0.1, 1.551)])
+@pytest.mark.parametrize(
+    ("classes", "smoothing", "floor"), [(2, 0, 0.313), (3, 0, 0.551), (10, 0, 1.461), (10, 0.1, 1.551)]
+)
 def test_no_logits_get_below_the_floor(classes, smoothing, floor):
     from lastlayer.diagnosis.recompute import softmax_floor
 

@@ -3,6 +3,7 @@
 import pytest
 
 from lastlayer.diagnosis.registry import RULES
+from tests.diagnosis.likely import LIKELY
 from tests.diagnosis.models import SHAPES
 from tests.diagnosis.planted import CERTAIN, codes
 
@@ -19,3 +20,13 @@ def test_certain_rules_find_what_was_planted(shape):
     logits = shape.logits()
     missed = [(code, place) for code, place in PLANTS if code not in codes(CERTAIN[code][place](logits))]
     assert missed == []
+
+
+@pytest.mark.parametrize("code", LIKELY)
+def test_likely_rules_find_nine_of_ten(code):
+    found = [code in codes(ask()) for ask in LIKELY[code]]
+    assert sum(found) >= 0.9 * len(found), [place for place, hit in enumerate(found) if not hit]
+
+
+def test_every_likely_rule_is_planted():
+    assert set(LIKELY) == {code for code, rule in RULES.items() if rule.confidence == "likely"}

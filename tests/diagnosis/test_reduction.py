@@ -61,21 +61,23 @@ CASES = {
                 ACCUMULATE.format(options="ignore_index=0, reduction='sum'", divisor="num_tokens")
             ),
         },
-        {"nothing watched": lambda: accumulated(), "run time": lambda: source("loss = getattr(F, name)(z, y) / steps\n")},
+        {
+            "nothing watched": lambda: accumulated(),
+            "run time": lambda: source("loss = getattr(F, name)(z, y) / steps\n"),
+        },
     ),
     "LL402": Case(
         {
             **planted("LL402"),
             "binary": lambda: doctor(_binary_focal("mean")),
-            "source": lambda: source(
-                "ce = F.cross_entropy(z, y)\npt = torch.exp(-ce)\nloss = (1 - pt) ** 2 * ce\n"
-            ),
+            "source": lambda: source("ce = F.cross_entropy(z, y)\npt = torch.exp(-ce)\nloss = (1 - pt) ** 2 * ce\n"),
         },
         {
             "per row": lambda: doctor(focal_by_row()),
             "binary per row": lambda: doctor(_binary_focal("none").mean()),
             "source per row": lambda: source(
-                "ce = F.cross_entropy(z, y, reduction='none')\npt = torch.exp(-ce)\nloss = ((1 - pt) ** 2 * ce).mean()\n"
+                "ce = F.cross_entropy(z, y, reduction='none')\npt = torch.exp(-ce)\n"
+                "loss = ((1 - pt) ** 2 * ce).mean()\n"
             ),
             "perplexity": lambda: source("ce = F.cross_entropy(z, y)\nq = torch.exp(-ce)\nprint(q)\n"),
         },

@@ -19,7 +19,15 @@ from lastlayer.diagnosis.sarif import to_sarif
 from lastlayer.diagnosis.source import examine
 from lastlayer.errors import DtypeError, OptionError
 from lastlayer.messages import doctor_en
-from tests.diagnosis import test_loop, test_metrics, test_numerics, test_pairing, test_reduction, test_shapes, test_targets
+from tests.diagnosis import (
+    test_loop,
+    test_metrics,
+    test_numerics,
+    test_pairing,
+    test_reduction,
+    test_shapes,
+    test_targets,
+)
 from tests.diagnosis.cases import logits
 from tests.diagnosis.models import target
 from tests.diagnosis.planted import CE, batch
@@ -51,14 +59,14 @@ def test_every_rule_has_a_page(code, language):
 
 def test_every_text_of_a_rule_belongs_to_a_rule_and_is_used():
     sources = "".join(path.read_text() for path in _sources())
-    for id in doctor_en.TEXTS:
-        code, _, rest = id.partition(".")
+    for name in doctor_en.TEXTS:
+        code, _, rest = name.partition(".")
         if code == "doctor":
             continue
         assert code in RULES
         variant = rest.partition(".")[2]
         # the last word of a variant stands in the check that chooses it
-        assert not variant or f'"{variant}"' in sources or variant.split(".")[-1] in sources, id
+        assert not variant or f'"{variant}"' in sources or variant.split(".")[-1] in sources, name
 
 
 def _sources():
@@ -197,8 +205,8 @@ def test_traces_of_rules():
 
 def test_the_placeholders_of_pages_are_known():
     known = {"rows", "classes", "value", "last", "place", "better", "counts"}
-    for id, text in doctor_en.TEXTS.items():
-        code, _, part = id.partition(".")
+    for key, text in doctor_en.TEXTS.items():
+        code, _, part = key.partition(".")
         if code != "doctor" and part in ("title", "expected", "why", "fix"):
             assert {name for _, name, _, _ in string.Formatter().parse(text) if name} <= known
 
@@ -206,7 +214,9 @@ def test_the_placeholders_of_pages_are_known():
 class TestBadInput:
     """Nothing of these may crash."""
 
-    @pytest.mark.parametrize("given", [torch.zeros(0, 5), torch.zeros(3, 0), torch.tensor(1.0), torch.zeros(5)], ids=str)
+    @pytest.mark.parametrize(
+        "given", [torch.zeros(0, 5), torch.zeros(3, 0), torch.tensor(1.0), torch.zeros(5)], ids=str
+    )
     def test_empty_and_scalar(self, given):
         report = batch(given, torch.zeros(given.shape[:1] if given.dim() > 1 else (), dtype=torch.long))
         assert report.verdict in ("healthy", "findings", "cannot tell")

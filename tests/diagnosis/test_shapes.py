@@ -40,7 +40,9 @@ CASES = {
         },
         {
             "said": lambda: source("p = F.softmax(z, dim=1)\nq = F.softmax(z, -1)\nm = nn.Softmax(dim=1)\n"),
-            "somebody else's": lambda: source("from jax.nn import softmax\np = softmax(z)\nloss = F.cross_entropy(z, y)\n"),
+            "somebody else's": lambda: source(
+                "from jax.nn import softmax\np = softmax(z)\nloss = F.cross_entropy(z, y)\n"
+            ),
             "handed on": lambda: source("p = F.softmax(*arguments)\n"),
         },
         {"decided at run time": lambda: source("p = getattr(F, name)(z)\n")},
@@ -84,7 +86,11 @@ CASES = {
             "permuted": lambda: doctor(F.cross_entropy(sequences(logits()).movedim(-1, 1), target().reshape(4, 6))),
             "flattened": lambda: source("b, t, c = z.shape\nloss = F.cross_entropy(z.view(b * t, c), y)\n"),
         },
-        {"no graph": lambda: without_graph(lambda z: F.cross_entropy(z.view(4, 6, 5).view(4, 5, 6), target().view(4, 6)))},
+        {
+            "no graph": lambda: without_graph(
+                lambda z: F.cross_entropy(z.view(4, 6, 5).view(4, 5, 6), target().view(4, 6))
+            )
+        },
     ),
     "LL205": Case(
         planted("LL205"),

@@ -14,7 +14,9 @@ from tests.diagnosis.cases import source
 WRONG = "loss = F.cross_entropy(F.softmax(z, dim=1), y)"
 
 
-@pytest.mark.parametrize("comment", ["# noqa", "# noqa: LL001", "# noqa: LL0", "# NOQA: E501, LL001", "#noqa:LL001,LL2"])
+@pytest.mark.parametrize(
+    "comment", ["# noqa", "# noqa: LL001", "# noqa: LL0", "# NOQA: E501, LL001", "#noqa:LL001,LL2"]
+)
 def test_a_line_can_be_silenced(comment):
     assert source(f"{WRONG}  {comment}\n").codes == []
 
@@ -53,12 +55,14 @@ FOLLOWED = {
     "by name": "p = F.softmax(z, dim=1)\nloss = F.cross_entropy(p, y)",
     "through views": "p = F.softmax(z, dim=1)\nloss = F.cross_entropy(p.float().view(-1, 3), y)",
     "a class": (
-        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.fc = nn.Linear(3, 4)\n"
+        "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.fc = nn.Linear(3, 4)\n"
         "        self.act = nn.Softmax(dim=1)\n    def forward(self, x):\n        return self.act(self.fc(x))\n"
         "model = Net().to('cpu')\nloss = nn.CrossEntropyLoss()(model(x), y)"
     ),
     "a loss of self": (
-        "class Trainer:\n    def __init__(self):\n        self.model = nn.Sequential(nn.Linear(3, 4), nn.Softmax(dim=1))\n"
+        "class Trainer:\n    def __init__(self):\n"
+        "        self.model = nn.Sequential(nn.Linear(3, 4), nn.Softmax(dim=1))\n"
         "        self.criterion = nn.CrossEntropyLoss()\n    def step(self, x, y):\n"
         "        return self.criterion(self.model(x), y)"
     ),
@@ -81,7 +85,9 @@ def test_values_are_followed(name):
 
 SILENT = {
     "overwritten": "p = F.softmax(z, dim=1)\np = head(p)\nloss = F.cross_entropy(p, y)",
-    "another function": "def f(z):\n    p = F.softmax(z, dim=1)\n    return p\ndef g(p, y):\n    return F.cross_entropy(p, y)",
+    "another function": (
+        "def f(z):\n    p = F.softmax(z, dim=1)\n    return p\ndef g(p, y):\n    return F.cross_entropy(p, y)"
+    ),
     "returns differ": (
         "class Net(nn.Module):\n    def forward(self, x):\n        if self.training:\n            return self.fc(x)\n"
         "        return F.softmax(self.fc(x), dim=1)\nmodel = Net()\nloss = F.cross_entropy(model(x), y)"

@@ -36,7 +36,10 @@ def masked_logits():
 CASES = {
     "LL101": Case(
         planted("LL101"),
-        {"the last class": lambda: batch(logits(), INDEX + 4), "ignored": lambda: batch(logits(), torch.where(target() == 0, -100, target()))},
+        {
+            "the last class": lambda: batch(logits(), INDEX + 4),
+            "ignored": lambda: batch(logits(), torch.where(target() == 0, -100, target())),
+        },
         {"no values": lambda: on_meta(INDEX, CE), "another error": lambda: unknown_error("out of bounds of the law")},
     ),
     "LL102": Case(
@@ -46,12 +49,18 @@ CASES = {
     ),
     "LL103": Case(
         planted("LL103"),
-        {"flat": lambda: batch(logits(), target()), "one class": lambda: batch(logits()[:, :1], INDEX[:, None].float())},
+        {
+            "flat": lambda: batch(logits(), target()),
+            "one class": lambda: batch(logits()[:, :1], INDEX[:, None].float()),
+        },
         {"no values": lambda: on_meta(INDEX, CE), "another error": lambda: unknown_error("1D target in sight")},
     ),
     "LL104": Case(
         planted("LL104"),
-        {"floats": lambda: batch(logits(), F.one_hot(target(), CLASSES).float()), "indices": lambda: batch(logits(), target())},
+        {
+            "floats": lambda: batch(logits(), F.one_hot(target(), CLASSES).float()),
+            "indices": lambda: batch(logits(), target()),
+        },
         {"no values": lambda: on_meta(INDEX, CE), "another error": lambda: unknown_error("Expected floating point")},
     ),
     "LL105": Case(

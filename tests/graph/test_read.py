@@ -124,7 +124,9 @@ def test_the_class_axis_is_followed_through_views(name):
 
 
 def test_a_squeezed_column_keeps_its_way():
-    term = read(F.binary_cross_entropy_with_logits(LAYER(torch.randn(6, 4))[:, :1].sigmoid().squeeze(1), HELD[:, 0])).terms[0]
+    term = read(
+        F.binary_cross_entropy_with_logits(LAYER(torch.randn(6, 4))[:, :1].sigmoid().squeeze(1), HELD[:, 0])
+    ).terms[0]
     assert [op.name for op in term.path] == ["sigmoid"]
 
 

@@ -64,13 +64,14 @@ def doctor(
         OptionError: nothing or several things to look at, or an unknown rule or language.
         DtypeError: an argument of a type that cannot be looked at.
 
+    >>> import torch
     >>> z = torch.tensor([[4.0, 2.0, -2.0]], requires_grad=True)
     >>> loss = torch.nn.functional.cross_entropy(z.softmax(1), torch.tensor([0]))
     >>> report = doctor(loss)
     >>> report.verdict, report[0].code
     ('findings', 'LL001')
     >>> print(report[0].evidence.observed)
-    the loss is 0.6213; without the extra softmax it would be 0.1291. Over 3 classes it cannot fall below 0.5514
+    the loss is 0.6333; without the extra softmax it would be 0.1291. Over 3 classes it cannot fall below 0.5514
     """
     asked = {
         "loss": loss is not _NOTHING,

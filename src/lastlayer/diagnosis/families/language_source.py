@@ -41,11 +41,19 @@ def perplexity_of_means(file: SourceFile) -> Iterator[Finding]:
         for node in file.nodes
         if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and _is_one_mean(file, node.value)
     }
+    listed = {
+        dotted(call.func.value)
+        for call, _, _ in file.flow.calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "append"
+        and call.args
+        and _is_one_mean(file, call.args[0])
+    }
     for call, _, _ in file.flow.calls:
         if dotted(call.func).rsplit(".", 1)[-1] != "exp" or len(call.args) != 1 or not _about_perplexity(file, call):
             continue
         given = assigned.get(dotted(call.args[0]), call.args[0])
-        if _is_mean_of_means(given, summed):
+        if _is_mean_of_means(given, summed) or _is_mean_of_list(given, listed):
             yield file.found("LL703", call, confidence=LIKELY)
 
 
@@ -63,6 +71,23 @@ def _is_mean_of_means(node: ast.expr, summed: set[str]) -> bool:
         name = dotted(node.right).lower()
         return dotted(node.left) in summed and (by_batches or any(word in name for word in ("batches", "steps")))
     return False
+
+
+def _is_mean_of_list(node: ast.expr, listed: set[str]) -> bool:
+    """`np.mean(losses)`, `sum(losses) / len(losses)`, `torch.stack(losses).mean()`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        parts = (node.left, node.right)
+        called = [dotted(part.func) for part in parts if isinstance(part, ast.Call)]
+        return called == ["sum", "len"] and all(_holds(part, listed) for part in parts)
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute) and node.func.attr == "mean":
+        return _holds(node, listed) or (isinstance(node.func.value, ast.Call) and _holds(node.func.value, listed))
+    return False
+
+
+def _holds(node: ast.expr, listed: set[str]) -> bool:
+    return isinstance(node, ast.Call) and bool(node.args) and dotted(node.args[0]) in listed
 
 
 def _about_perplexity(file: SourceFile, call: ast.Call) -> bool:

@@ -98,6 +98,8 @@ def ignored_class(batch: Batch) -> Iterator[Finding]:
 
 def _is_padding(hit: torch.Tensor) -> bool:
     """Whether the ignored places come in runs, as padding does, and not one by one, as a class would."""
+    if hit.dim() == 3 and hit.shape[1] == 1:
+        hit = hit.squeeze(1)  # PyTorch keeps sequences as images of one line
     if hit.dim() > 2:
         return False
     if hit.dim() == 2 and bool((hit[:, 1:] >= hit[:, :-1]).all()):
