@@ -29,9 +29,11 @@ BCES = ["F.binary_cross_entropy(p, y)", "nn.BCELoss()(p, y)", "criterion(p, y)",
 
 LOOPS = [
     "for x, y in loader:\n    loss = F.cross_entropy(model(x), y)\n    loss.backward()\n    {step}\n",
-    "for epoch in range(9):\n    for x, y in loader:\n        F.cross_entropy(model(x), y).backward()\n        {step}\n",
+    "for epoch in range(9):\n    for x, y in loader:\n        F.cross_entropy(model(x), y).backward()\n"
+    "        {step}\n",
     "while True:\n    loss = criterion(model(x), y)\n    loss.backward()\n    {step}\n",
-    "def train(model, loader):\n    for i, batch in enumerate(loader):\n        loss = model(batch)\n        loss.backward()\n"
+    "def train(model, loader):\n    for i, batch in enumerate(loader):\n        loss = model(batch)\n"
+    "        loss.backward()\n"
     "        {step}\n",
     "class Trainer:\n    def fit(self):\n        for x, y in self.loader:\n            loss = self.loss(x, y)\n"
     "            loss.backward()\n            {step}\n",

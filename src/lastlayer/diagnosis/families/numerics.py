@@ -60,6 +60,8 @@ def row_of_minus_infinity(batch: Batch) -> Iterator[Finding]:
         return
     if (batch.from_graph and not (batch.term is not None and batch.term.ours)) or batch.given.dim() == 0:
         return  # PyTorch's graph keeps log-probabilities, and these are NaN for many reasons
+    if batch.value is not None and not batch.value.dim() and bool(batch.value.isfinite()):
+        return  # such a row would have made it NaN
     rows = rows_of(batch.given, batch.axis, 65_536)
     empty = (rows == -torch.inf).all(-1)
     if rows.shape[-1] and bool(empty.any()):
