@@ -1,4 +1,4 @@
-"""python -m benchmarks.doctor: the doctor's figures into docs/doctor-figures.md, and a page per rule into docs/rules."""
+"""python -m benchmarks.doctor: figures into docs/doctor-figures.md, and a page per rule into docs/rules."""
 
 import argparse
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 import lastlayer
 from benchmarks.__main__ import machine
@@ -25,7 +25,7 @@ from tests.diagnosis.planted import CERTAIN, codes
 from tests.diagnosis.zoo import ZOO, blamed
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCRIPT = '''
+SCRIPT = """
 class Net{n}(nn.Module):
     def __init__(self):
         super().__init__()
@@ -44,7 +44,7 @@ def train{n}(model, loader):
         loss.backward()
         optimizer.step()
     return loss
-'''
+"""
 
 
 def recall_of_certain() -> list[tuple[str, int, int]]:

@@ -54,7 +54,7 @@ def _own_call(file: SourceFile, loop: ast.AST, name: str) -> ast.Call | None:
 
 def _is_optimizer(file: SourceFile, step: ast.Call) -> bool:
     owner = dotted(step.func.value) if isinstance(step.func, ast.Attribute) else ""
-    built = file.flow.constructed.get(owner)
+    built = file.flow.constructed.get(file.scope(step), owner)
     if built is not None:
         name = file.flow.names.of_library(built.func)
         return name.startswith("optim.") and "lr_scheduler" not in name

@@ -177,12 +177,7 @@ def weights(file: SourceFile) -> Iterator[Finding]:
             continue
         seen.add(id(loss.options))
         weight, smoothing = loss.option("weight"), loss.option("label_smoothing")
-        if (
-            loss.kind == "cross_entropy"
-            and _given(weight)
-            and _given(smoothing)
-            and constant(smoothing) not in (0, 0.0)
-        ):
+        if loss.kind == "cross_entropy" and _given(weight) and (number_in(smoothing) or 0) > 0:
             yield file.found("LL404", loss.options, confidence=POSSIBLE)
         one = None if weight is None else number_in(weight)
         if loss.kind == "bce_with_logits" and one not in (None, 1.0) and loss.option("pos_weight") is None:
@@ -202,7 +197,7 @@ def kl_divergence(file: SourceFile) -> Iterator[Finding]:
         if loss.given is not None and loss.given.by in ("softmax", "sigmoid"):
             sure = CERTAIN if loss.given.direct else LIKELY
             yield file.found("LL406", loss.call, confidence=sure)
-        elif _reduction(loss) == "mean" and loss.option("reduce") is None and loss.option("size_average") is None:
+        elif _reduction(loss) == "mean" and len(loss.call.args) <= 2 and loss.option("size_average") is None:
             given = keyword(loss.options, "reduction")
             diff = None if given is None else file.diff(given, '"batchmean"')
             yield file.found("LL406", loss.options, confidence=LIKELY, diff=diff, fix="mean")

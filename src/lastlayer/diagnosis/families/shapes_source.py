@@ -38,19 +38,40 @@ def list_into_loss(file: SourceFile) -> Iterator[Finding]:
 @check("source")
 def view_for_permute(file: SourceFile) -> Iterator[Finding]:
     """LL204: the sizes of a shape that was just taken apart, in another order."""
+    for function in (node for node in file.nodes if isinstance(node, (ast.FunctionDef, ast.Module))):
+        yield from _views_of(file, function)
+
+
+def _views_of(file: SourceFile, function: ast.FunctionDef | ast.Module) -> Iterator[Finding]:
+    """In one function, line by line: once a name stands for another tensor its sizes are forgotten."""
     orders: dict[str, list[str]] = {}
-    for node in file.nodes:
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Tuple):
-            names = [dotted(part) for part in node.targets[0].elts]
-            if (owner := _shape_of(node.value)) and all(names) and len(names) >= 3:
+    for statement in _statements(function.body):
+        for call in (part for part in ast.walk(statement) if isinstance(part, ast.Call)):
+            if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("view", "reshape"):
+                continue
+            before = orders.get(dotted(call.func.value))
+            after = [dotted(part) for part in call.args]
+            if before is not None and sorted(before) == sorted(after) and before != after:
+                yield file.found("LL204", call, confidence=POSSIBLE)
+        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+            target = statement.targets[0]
+            names = [dotted(part) for part in target.elts] if isinstance(target, ast.Tuple) else []
+            if (owner := _shape_of(statement.value)) and all(names) and len(names) >= 3:
                 orders[owner] = names
-    for call, _, _ in file.flow.calls:
-        if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("view", "reshape"):
+            for name in names or [dotted(target)]:
+                orders.pop(name, None)
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The simple statements of a function in order, those of its blocks included, those of functions in it not."""
+    for statement in body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
-        before = orders.get(dotted(call.func.value))
-        after = [dotted(part) for part in call.args]
-        if before is not None and sorted(before) == sorted(after) and before != after:
-            yield file.found("LL204", call, confidence=POSSIBLE)
+        inner = [part for part in ast.iter_child_nodes(statement) if isinstance(part, ast.stmt)]
+        if inner:
+            yield from _statements(inner)
+        else:
+            yield statement
 
 
 def _shape_of(node: ast.expr) -> str:

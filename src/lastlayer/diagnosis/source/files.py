@@ -14,10 +14,11 @@ from lastlayer.diagnosis.finding import Finding, Location, found
 from lastlayer.diagnosis.registry import run
 from lastlayer.diagnosis.report import Report, Selection, reason
 from lastlayer.diagnosis.said import Said, say
-from lastlayer.diagnosis.source.flow import Flow, follow
+from lastlayer.diagnosis.source.flow import Flow, Scope, follow, inside
 from lastlayer.errors import DataNotFoundError
 
 _NOQA = re.compile(r"#\s*noqa(?::\s*(?P<codes>[A-Z]+[0-9]*(?:[,\s]+[A-Z]+[0-9]*)*))?", re.IGNORECASE)
+_WORDS = re.compile(r"torch|lastlayer|logits|tokenizer|perplexity")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,20 @@ class SourceFile:
     def nodes(self) -> list[ast.AST]:
         """All of them."""
         return list(ast.walk(self.tree))
+
+    def scope(self, node: ast.AST) -> Scope:
+        """The class and the function around a node."""
+        around: list[ast.AST] = []
+        while node in self.parents:
+            node = self.parents[node]
+            around.append(node)
+        scope = Scope()
+        for outer in reversed(around):
+            if isinstance(outer, ast.ClassDef):
+                scope = Scope(outer.name)
+            elif isinstance(outer, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                scope = inside(scope, outer)
+        return scope
 
     def location(self, node: ast.AST) -> Location:
         """Where a node stands."""
@@ -138,6 +153,8 @@ def examine(
         if isinstance(file, Said):
             reasons.append(file)
             continue
+        if not _WORDS.search(file.text):
+            continue  # nothing in it can be of PyTorch
         try:
             findings += [finding for finding in run("source", file) if not file.suppressed(finding)]
         except RecursionError:
