@@ -24,8 +24,9 @@ def trained(*, clear="before", judge="eval", epochs=2):
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     x, y = torch.randn(24, 7), target()
     with lastlayer.watch(show=False) as report:
-        for _ in range(epochs):
-            model.train()
+        for epoch in range(epochs):
+            if judge != "never back" or epoch == 0:
+                model.train()
             for part in (slice(0, 12), slice(12, 24)):
                 loss = CE(model(x[part]), y[part])
                 if clear == "before":
@@ -36,7 +37,7 @@ def trained(*, clear="before", judge="eval", epochs=2):
                 optimizer.step()
                 if clear == "after":
                     optimizer.zero_grad(set_to_none=False)
-            if judge == "eval":
+            if judge != "train":
                 model.eval()
             with torch.no_grad():
                 CE(model(x), y)
@@ -125,6 +126,7 @@ CASES = {
         {
             **planted("LL502"),
             "watched": lambda: trained(judge="train"),
+            "watched, never trains again": lambda: trained(judge="never back"),
             "model": lambda: judged(True),
             "source": lambda: source(JUDGE.format(train="pass", eval="pass")),
             "never trains again": lambda: source(JUDGE.format(train="pass", eval="model.eval()")),

@@ -84,6 +84,24 @@ def test_values_are_followed(name):
 
 
 SILENT = {
+    "one score per choice": (
+        "class Choice(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.head = nn.Linear(9, 1)\n    def forward(self, x, y):\n"
+        "        return F.cross_entropy(self.head(x).view(-1, 4), y)"
+    ),
+    "the same name in another class": (
+        "class A(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.act = nn.Softmax(dim=1)\n"
+        "class B(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.act = nn.Identity()\n"
+        "    def forward(self, x, y):\n        return F.cross_entropy(self.act(x), y)"
+    ),
+    "the same name in another function": (
+        "def f(x):\n    net = nn.Sequential(nn.Linear(3, 4), nn.Softmax(dim=1))\n    return net(x)\n"
+        "def g(x, y):\n    net = nn.Linear(3, 4)\n    return F.cross_entropy(net(x), y)"
+    ),
+    "a view of what was moved": (
+        "b, t, c = z.shape\nz = z.permute(0, 2, 1)\nloss = F.cross_entropy(z.reshape(b, c, t), y)"
+    ),
     "overwritten": "p = F.softmax(z, dim=1)\np = head(p)\nloss = F.cross_entropy(p, y)",
     "another function": (
         "def f(z):\n    p = F.softmax(z, dim=1)\n    return p\ndef g(p, y):\n    return F.cross_entropy(p, y)"

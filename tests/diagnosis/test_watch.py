@@ -119,3 +119,71 @@ def test_lastlayers_own_losses_are_watched():
     with lastlayer.watch(show=False) as report:
         lastlayer.cross_entropy(z.softmax(1), target()).backward()
     assert report.codes == ["LL001"]
+
+
+def two_networks(clear=True):
+    """A generator and a judge, each with its optimizer: gradients of one stay while the other steps."""
+    judge, generator = nn.Linear(7, 1), nn.Linear(7, 7)
+    of_judge, of_generator = (torch.optim.Adam(part.parameters()) for part in (judge, generator))
+    x, yes, no = torch.randn(24, 7), torch.ones(24, 1), torch.zeros(24, 1)
+    for _ in range(4):
+        if clear:
+            of_judge.zero_grad()
+        loss = F.binary_cross_entropy_with_logits(judge(x), yes)
+        (loss + F.binary_cross_entropy_with_logits(judge(generator(x).detach()), no)).backward()
+        of_judge.step()
+        of_generator.zero_grad()
+        F.binary_cross_entropy_with_logits(judge(generator(x)), yes).backward()
+        of_generator.step()
+
+
+def test_two_optimizers_may_clear_at_their_own_time():
+    with lastlayer.watch(show=False) as report:
+        two_networks()
+    assert report.verdict == "healthy"
+    with lastlayer.watch(show=False) as report:
+        two_networks(clear=False)
+    assert report.codes == ["LL501"]
+
+
+@pytest.mark.parametrize("by", ["hand", "none", "module", "keep"])
+def test_gradients_may_be_cleared_in_many_ways(by):
+    model = nn.Linear(7, CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with lastlayer.watch(show=False) as report:
+        for _ in range(5):
+            F.cross_entropy(model(torch.randn(24, 7)), target()).backward()
+            optimizer.step()
+            if by == "hand":
+                for parameter in model.parameters():
+                    parameter.grad.zero_()
+            elif by == "none":
+                for parameter in model.parameters():
+                    parameter.grad = None
+            elif by == "module":
+                model.zero_grad(set_to_none=False)
+    assert report.codes == (["LL501"] if by == "keep" else [])
+
+
+def test_two_tasks_of_unequal_size_are_no_accumulation():
+    model = nn.Linear(7, CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with lastlayer.watch(show=False) as report:
+        optimizer.zero_grad()
+        F.cross_entropy(model(torch.randn(24, 7)), target()).backward()
+        F.binary_cross_entropy_with_logits(model(torch.randn(4, 7)), torch.ones(4, CLASSES)).backward()
+        optimizer.step()
+    assert report.codes == []
+
+
+def test_parameters_without_a_gradient_are_no_misplaced_clearing():
+    model, idle = nn.Linear(7, CLASSES), nn.Linear(7, 7)
+    optimizers = [torch.optim.SGD(part.parameters(), 0.1) for part in (model, idle)]
+    with lastlayer.watch(show=False) as report:
+        for _ in range(3):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            F.cross_entropy(model(torch.randn(24, 7)), target()).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    assert report.verdict == "healthy"

@@ -65,6 +65,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         self._looks: dict[tuple[str, int, str], int] = {}
         self._training = Training()
         self._undo: list[Callable[[], None]] = []
+        self._unequal: Finding | None = None  # told in the end, when it is known that there is one optimizer only
         self._inside = False
         self._losses = 0
 
@@ -76,6 +77,8 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         for name in ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "batch_norm"):
             self._replace(F, name, self._around_mode)
         self._replace(Tensor, "backward", self._around_backward)
+        self._replace(torch.optim.Optimizer, "zero_grad", self._around_clearing)
+        self._replace(torch.nn.Module, "zero_grad", self._around_clearing)
         before = register_optimizer_step_pre_hook(self._before_step)
         after = register_optimizer_step_post_hook(self._after_step)
         self._undo += [before.remove, after.remove]
@@ -88,6 +91,8 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
             known = list(error_texts.findings(str(error)))
             self._findings += [one for one in known if one.code not in {other.code for other in self._findings}]
             self._reasons.append(reason("ended", type=type(error).__name__))
+        if self._unequal is not None and self._training.optimizers == 1:
+            self._findings.append(self._unequal)
         if not self._losses:
             self._reasons.append(reason("nothing_watched"))
         looked = say("doctor.looked.watch", losses=self._losses, steps=self._training.steps)
@@ -114,13 +119,20 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
             if place is not None:
                 self._look_before(place, known, args, kwargs)
             result = original(*args, **kwargs)
-            self._training.loss(result, args, kwargs, known.ignore_index)
-            if not torch.is_grad_enabled() and self._training.judged_in_training:
-                self._once(place, "LL502", "watch", kind=self._training.judged_in_training)
-                self._training.judged_in_training = ""
+            self._quietly(lambda: self._look_after(result, place, known, args, kwargs))
             return result
 
         return call
+
+    def _look_after(
+        self, result: Any, place: Location | None, known: LossFunction, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """What the order of events shows once a loss is there."""
+        training = self._training
+        training.loss(result, args, kwargs, known.ignore_index)
+        if not torch.is_grad_enabled() and training.judged_in_training:
+            self._once(place, "LL502", "watch", kind=training.judged_in_training)
+            training.judged_in_training = ""
 
     def _look_before(self, place: Location, known: LossFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """What a batch shows before its loss, which may raise."""
@@ -156,10 +168,9 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         position = 5 if name == "batch_norm" else 2  # of `training` in PyTorch's signatures
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if not torch.compiler.is_compiling() and not torch.is_grad_enabled():
+            if not torch.compiler.is_compiling():
                 active = args[position] if len(args) > position else kwargs.get("training", name != "batch_norm")
-                if active:
-                    self._training.judged_in_training = name
+                self._training.mode(name, bool(active), torch.is_grad_enabled())
             return original(*args, **kwargs)
 
         return call
@@ -169,31 +180,48 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
             if torch.compiler.is_compiling() or self._inside:
                 return original(loss, *args, **kwargs)
             place = self._place(name)
-            if place is not None:
-                self._quietly(lambda: self._look_at(loss, place))
-            trouble = self._training.backward(loss)
-            if trouble:
-                self._once(place, "LL501", "watch")
+            site = _site()
+            self._quietly(lambda: self._before_backward(loss, place, site))
             return original(loss, *args, **kwargs)
 
         return call
 
-    def _look_at(self, loss: Tensor, place: Location) -> None:
-        findings, reasons, _ = looking.at_loss(loss)
-        for finding in findings:
-            self._keep(finding, place)
-        self._reasons += reasons
+    def _around_clearing(self, original: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def call(owner: Any, *args: Any, **kwargs: Any) -> Any:
+            if not torch.compiler.is_compiling():
+                self._training.cleared(owner if isinstance(owner, torch.optim.Optimizer) else None)
+            return original(owner, *args, **kwargs)
+
+        return call
+
+    def _before_backward(self, loss: Tensor, place: Location | None, site: tuple[str, int]) -> None:
+        if place is not None:
+            findings, reasons, _ = looking.at_loss(loss)
+            for finding in findings:
+                self._keep(finding, place)
+            self._reasons += reasons
+        self._training.backward(site)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if not torch.compiler.is_compiling() and self._training.before_step(optimizer):
-            self._once(self._place("step"), "LL501", "misplaced")
+        def look() -> None:
+            if trouble := self._training.before_step(optimizer):
+                self._once(place, "LL501", trouble)
+
+        if not torch.compiler.is_compiling():
+            place = self._place("step")
+            self._quietly(look)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
-        counts = self._training.after_step(optimizer)
-        if counts:
-            self._once(self._place("step"), "LL401", "", counts=counts)
+        def look() -> None:
+            counts, forgotten = self._training.after_step(optimizer)
+            if counts and self._unequal is None:
+                self._unequal = found("LL401", location=place, counts=counts)
+            if forgotten:
+                self._once(place, "LL502", "train", confidence=LIKELY)
+
+        if not torch.compiler.is_compiling():
+            place = self._place("step")
+            self._quietly(look)
 
     def _once(self, place: Location | None, code: str, variant: str, **values: Any) -> None:
         if code not in {finding.code for finding in self._findings}:
@@ -222,15 +250,20 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
 
     def _place(self, name: str) -> Location | None:
         """Where in the user's code this is called from; None where it was looked at often enough."""
-        frame = sys._getframe(2)
-        while frame.f_back is not None and _is_library(frame.f_globals.get("__name__", "")):
-            frame = frame.f_back
-        key = frame.f_code.co_filename, frame.f_lineno, name
-        looks = self._looks.get(key, 0)
+        file, line = _site()
+        looks = self._looks.get((file, line, name), 0)
         if looks >= _LOOKS:
             return None
-        self._looks[key] = looks + 1
-        return Location(key[0], key[1])
+        self._looks[file, line, name] = looks + 1
+        return Location(file, line)
+
+
+def _site() -> tuple[str, int]:
+    """The file and the line of the nearest code that is no library's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_library(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def _is_library(module: str) -> bool:

@@ -1,12 +1,26 @@
-"""What a watched training did so far: losses, backwards, steps."""
+"""What a watched training did so far: losses, backwards, steps, and when gradients were cleared."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_CAREFUL = 4  # steps whose gradients are looked at: reading them waits for the device
+_CAREFUL = 4  # steps of an optimizer whose gradients are looked at: reading them waits for the device
 _MOST_COUNTED = 64  # losses whose ignored targets are counted
+_LOOKED_AT = 8  # parameters of an optimizer
+Site = tuple[str, int]
+
+
+@dataclass
+class _Steps:
+    """What one optimizer did."""
+
+    count: int = 0
+    cleared: int = -1  # the moment of its last zero_grad
+    last: int = -1  # the moment of its last step
+    # after its last step: each gradient that it kept, and how often that was written to
+    kept: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
 
 
 class Training:
@@ -20,12 +34,19 @@ class Training:
     def __init__(self) -> None:
         self.steps = 0
         self.judged_in_training = ""
-        self._counts: list[int] = []  # rows of the means since the last step
+        self._moment = 0  # counts backwards, steps and zero_grads
+        self._backwards: list[int] = []  # their moments
+        self._counts: list[tuple[Site, int]] = []  # rows of the means since the last step, and where from
         self._last_count: int | None = None
         self._counted = 0
-        self._backwards = 0
-        self._optimizers: dict[int, torch.optim.Optimizer] = {}
-        self._unequal = 0
+        self._optimizers: dict[int, _Steps] = {}
+        self._modes: set[bool] = set()  # of dropout and batch norm with gradients, since the last step
+        self._was_training = False
+
+    @property
+    def optimizers(self) -> int:
+        """How many made a step."""
+        return len(self._optimizers)
 
     def loss(self, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any], ignored: int | None) -> None:
         """A loss function returned."""
@@ -42,42 +63,80 @@ class Training:
             self._counted += 1
             self._last_count = int((target != ignored).sum())
 
-    def backward(self, loss: Tensor) -> bool:
-        """A backward begins; whether gradients of the step before are still there."""
-        self._backwards += 1
+    def mode(self, name: str, active: bool, with_gradients: bool) -> None:
+        """Dropout or batch norm ran, in training mode or not."""
+        if with_gradients:
+            self._modes.add(active)
+        elif active:
+            self.judged_in_training = name
+
+    def backward(self, site: Site) -> None:
+        """A backward begins."""
+        self._moment += 1
+        self._backwards.append(self._moment)
         if self._last_count is not None:
-            self._counts.append(self._last_count)
-        if self._backwards != 1 or not 0 < self.steps <= _CAREFUL:
-            return False
-        return any(_has_gradient(optimizer) for optimizer in self._optimizers.values())
+            self._counts.append((site, self._last_count))
 
-    def before_step(self, optimizer: torch.optim.Optimizer) -> bool:
-        """A step begins; whether its gradients were cleared after the backward."""
-        if not self._backwards or self.steps > _CAREFUL:
-            return False
-        return not _has_gradient(optimizer)
+    def cleared(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Gradients were cleared: of one optimizer, or of a module, which may be any's."""
+        self._moment += 1
+        for steps in [self._of(optimizer)] if optimizer is not None else self._optimizers.values():
+            steps.cleared = self._moment
 
-    def after_step(self, optimizer: torch.optim.Optimizer) -> str:
-        """A step is over; the unequal counts of the means that it added up, if any."""
-        self._optimizers[id(optimizer)] = optimizer
+    def before_step(self, optimizer: torch.optim.Optimizer) -> str:
+        """A step begins: "misplaced" where its gradients were cleared after the backward, "watch" where never."""
+        steps = self._of(optimizer)
+        since = [moment for moment in self._backwards if moment > steps.last]
+        if not since:
+            return ""
+        if steps.cleared > since[-1] and steps.count + 1 <= _CAREFUL and not _has_gradient(optimizer):
+            return "misplaced"
+        if steps.cleared > steps.last or not 0 < steps.count <= _CAREFUL:
+            return ""
+        # The same tensors, written to by backwards alone: nothing has cleared them by hand either.
+        added = [
+            parameter.grad is gradient and 0 < gradient._version - version <= len(since)
+            for parameter, gradient, version in steps.kept
+        ]
+        return "watch" if added and all(added) else ""
+
+    def after_step(self, optimizer: torch.optim.Optimizer) -> tuple[str, bool]:
+        """A step is over; the unequal counts of the means that it added up, and whether it forgot train()."""
+        steps = self._of(optimizer)
         self.steps += 1
+        self._moment += 1
+        steps.count, steps.last = steps.count + 1, self._moment
+        self._backwards = self._backwards[-256:]
+        steps.kept = _gradients(optimizer) if steps.count <= _CAREFUL else []
         counts, self._counts = self._counts, []
-        several = self._backwards > 1
-        self._backwards = 0
-        if several and len(counts) > 1 and max(counts) > 1.2 * min(counts):
-            return ", ".join(map(str, counts[:8]))
-        return ""
+        modes, self._modes = self._modes, set()
+        forgotten = self._was_training and modes == {False}
+        self._was_training = self._was_training or True in modes
+        rows = [rows for _, rows in counts]
+        one_place = len({site for site, _ in counts}) == 1
+        unequal = len(rows) > 1 and one_place and max(rows) > 1.2 * min(rows)
+        return ", ".join(map(str, rows[:8])) if unequal else "", forgotten
+
+    def _of(self, optimizer: torch.optim.Optimizer) -> _Steps:
+        return self._optimizers.setdefault(id(optimizer), _Steps())
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    found: list[Tensor] = [
+        parameter
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None and parameter.grad.layout == torch.strided
+    ]
+    return found[:_LOOKED_AT]
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, Tensor, int]]:
+    return [(parameter, parameter.grad, parameter.grad._version) for parameter in _parameters(optimizer)]  # type: ignore[misc, union-attr]
 
 
 def _has_gradient(optimizer: torch.optim.Optimizer) -> bool:
     """Whether one of the first parameters has a gradient that is not 0."""
-    looked = 0
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None and parameter.grad.layout == torch.strided:
-                looked += 1
-                if bool(parameter.grad.count_nonzero()):
-                    return True
-            if looked >= 8:
-                return False
-    return False
+    return any(
+        bool(parameter.grad.count_nonzero()) for parameter in _parameters(optimizer) if parameter.grad is not None
+    )

@@ -420,7 +420,7 @@ _PAGES = {
     },
     "LL501": {
         "title": "zero_grad missing or misplaced",
-        "observed.watch": "gradients of the step before were still there at the next backward",
+        "observed.watch": "the gradients of a step were still in those of the next",
         "observed.misplaced": "the gradients are cleared between backward and step: the step moves nothing",
         "expected": "zero_grad once per step, before backward or after step",
         "why": "Gradients add up over all batches so far: the step becomes larger and points into the past.",

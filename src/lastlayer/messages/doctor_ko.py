@@ -420,7 +420,7 @@ _PAGES = {
     },
     "LL501": {
         "title": "zero_grad가 없거나 자리가 틀림",
-        "observed.watch": "다음 backward 때 앞 스텝의 기울기가 그대로 남아 있었습니다",
+        "observed.watch": "앞 스텝의 기울기가 다음 스텝의 기울기에 그대로 남아 있었습니다",
         "observed.misplaced": "backward와 step 사이에서 기울기를 지웁니다: 스텝이 아무것도 움직이지 않습니다",
         "expected": "스텝마다 한 번, backward 앞이나 step 뒤에 zero_grad",
         "why": "기울기가 지금까지의 모든 배치에 걸쳐 쌓입니다: 스텝이 커지고 지난 방향을 가리킵니다.",

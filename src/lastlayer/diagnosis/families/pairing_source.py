@@ -70,8 +70,8 @@ def one_unit(file: SourceFile) -> Iterator[Finding]:
 
 def _last_units(file: SourceFile, loss: LossCall) -> object:
     """The units of the layer that made what a loss is given."""
-    origin = None if loss.given is None or loss.given.by != "linear" else loss.given.origin
-    return None if origin is None else _units(file, origin)
+    given = loss.given
+    return None if given is None or given.by != "linear" or given.reshaped else _units(file, given.origin)
 
 
 def _is(file: SourceFile, node: ast.expr, module: str) -> bool:

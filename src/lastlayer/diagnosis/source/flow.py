@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from lastlayer.diagnosis.source.names import (
@@ -10,6 +10,7 @@ from lastlayer.diagnosis.source.names import (
     HANDED_ON,
     LOSSES,
     MODULES,
+    RESHAPED,
     WRAPPERS,
     Names,
     constant,
@@ -62,12 +63,14 @@ class Made:
         origin: The expression that made it.
         direct: It stands in the very place where it is used, not behind a name.
         inside: For "log": what it was taken of.
+        reshaped: Its axes were changed since.
     """
 
     by: str
     origin: ast.expr
     direct: bool = True
     inside: "Made | None" = None
+    reshaped: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,7 +285,7 @@ class _Walk:
         if made is None:
             self.known.pop(name, None)
         else:
-            self.known[name] = Made(made.by, made.origin, False, made.inside)
+            self.known[name] = replace(made, direct=False)
 
     def value(self, node: ast.expr) -> Made | None:
         """What an expression is made by; every call in it is noted on the way."""
@@ -357,7 +360,7 @@ class _Walk:
         if func.attr == "log" and not node.args:
             return Made("log", node, inside=inner)
         if func.attr in HANDED_ON:
-            return inner
+            return replace(inner, reshaped=True) if inner is not None and func.attr in RESHAPED else inner
         return self._module_call(node)
 
     def _module_call(self, node: ast.Call) -> Made | None:

@@ -24,6 +24,8 @@ HANDED_ON = {
     "view", "reshape", "squeeze", "unsqueeze", "float", "double", "half", "to", "contiguous", "permute", "transpose",
     "flatten", "cpu", "cuda", "movedim", "clone", "type_as", "mT",
 }  # fmt: skip
+# Of these the ones after which the last axis may be another.
+RESHAPED = {"view", "reshape", "squeeze", "unsqueeze", "permute", "transpose", "flatten", "movedim", "mT"}
 WRAPPERS = {"compile", "DataParallel", "DistributedDataParallel", "prepare"}
 _HOMES = ("torch", "lastlayer")
 
