@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 import lastlayer
-from benchmarks.__main__ import machine
 from lastlayer import doctor, messages
 from lastlayer.diagnosis import pages
 from lastlayer.diagnosis.registry import RULES
@@ -115,7 +114,7 @@ def seconds_of_file(lines: int = 2000) -> float:
         return milliseconds(lambda: examine([path]), rounds=5) / 1e3
 
 
-def cost_of_watching(rounds: int, steps: int = 8) -> float:
+def cost_of_watching(rounds: int, steps: int = 30) -> float:
     """A training of resnet18 on 64 × 64 images, watched against alone, taken in turn: the median ratio."""
     import timm
 
@@ -148,7 +147,9 @@ def cost_of_watching(rounds: int, steps: int = 8) -> float:
 
 
 def figures(rounds: int) -> str:
-    """All of it, as Markdown; printed on the way."""
+    """All of it, as Markdown."""
+    from benchmarks.__main__ import machine
+
     certain, likely, found = recall_of_certain(), recall_of_likely(), zoo()
     lines = [
         "# The doctor's figures",

@@ -27,7 +27,6 @@ class Report:
 
     Attributes:
         findings: In order.
-        notes: Findings of severity "info".
         reasons: Why something could not be looked at.
         looked_at_nothing: Source files that have nothing to do with a last layer: neither healthy nor a failure.
     """
