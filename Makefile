@@ -4,10 +4,10 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench accuracy docs docs-check pins clean
+.PHONY: help setup demo check test bench accuracy doctor-figures docs docs-check pins clean
 
 help:  ## what each target does
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
 setup: .venv/ready  ## make .venv with everything at the pinned versions
 
@@ -44,6 +44,9 @@ bench: setup  ## the numbers that the documentation states, measured on this mac
 
 accuracy: setup  ## the distance of every function from the exact result, and the two pages that hold it
 	$(BIN)/python -m benchmarks.accuracy
+
+doctor-figures: setup  ## what the doctor finds and costs, and the pages of its rules, into docs
+	$(BIN)/python -m benchmarks.doctor
 
 docs: setup  ## the documentation, as HTML under build/docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs

@@ -6,7 +6,7 @@ from lastlayer.bench.table import machine_lines, seconds, size
 _PEERS = ("torch chunked", "torch chunked 512", "torch chunked 1024", "liger", "liger, larger chunks",
           "ml-cross-entropy", "ml-cross-entropy exact", "quack")  # fmt: skip
 
-_TEXT = """<!-- Written by `python -m benchmarks.speed --guide` from benchmarks/results/speed.json; change benchmarks/guide.py. -->
+_TEXT = """<!-- Written by `python -m benchmarks.speed --guide` from its results; change benchmarks/guide.py. -->
 
 # Speed
 

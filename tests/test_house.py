@@ -21,11 +21,12 @@ MAY_IMPORT = {
     "decisions": {"functional"},
     "graph": {"functional"},
     "explanation": {"graph", "functional", "decisions"},
-    "classifier": {"nn", "functional", "decisions", "explanation"},
+    "diagnosis": {"graph", "functional", "explanation"},
+    "classifier": {"nn", "functional", "decisions", "diagnosis", "explanation"},
     "bench": {"functional", "nn"},
-    "cli": {"nn", "functional", "decisions", "explanation", "classifier", "bench"},
+    "cli": {"kernels", "nn", "functional", "decisions", "diagnosis", "explanation", "classifier", "bench"},
     "__main__": {"cli"},
-    "__init__": {"functional", "nn", "decisions", "classifier", "explanation"},
+    "__init__": {"functional", "nn", "decisions", "diagnosis", "classifier", "explanation"},
 }
 
 

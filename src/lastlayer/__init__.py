@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lastlayer import decisions, functional, nn
     from lastlayer.classifier import Classifier
+    from lastlayer.diagnosis import doctor, watch
     from lastlayer.explanation import explain, explain_loss, explain_model
     from lastlayer.functional import (
         binary_cross_entropy,
@@ -45,6 +46,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_of",
     "decisions",
+    "doctor",
     "entropy",
     "explain",
     "explain_loss",
@@ -68,15 +70,18 @@ __all__ = [
     "softmin",
     "softplus",
     "surprisal",
+    "watch",
 ]
 
 _ROOMS = ("decisions", "functional", "nn")
 _ELSEWHERE = {
     "Classifier": "lastlayer.classifier",
+    "doctor": "lastlayer.diagnosis",
     "explain": "lastlayer.explanation",
     "explain_loss": "lastlayer.explanation",
     "explain_model": "lastlayer.explanation",
     "patched": "lastlayer.nn._patched",
+    "watch": "lastlayer.diagnosis",
 }
 
 

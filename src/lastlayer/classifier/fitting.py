@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, processes, run_folder, training
+from lastlayer.classifier import backbones, diagnosis, processes, run_folder, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
@@ -180,6 +180,7 @@ def _train(
         on_best=keep,
     )
     journal.say(_how_it_ended(history, config))
+    diagnosis.of_curve(history, len(ready.task.classes), journal)
     return history
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import processes
+from lastlayer.classifier import diagnosis, processes
 from lastlayer.classifier.batches import Batch, Examples, SeededBatches, in_order, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
@@ -150,6 +150,8 @@ class Loop:
             share, size = self.order.share(step), self.order.size_of(step)
             self.optimizer.zero_grad()
             loss = self._loss(batch)
+            if math.isnan(self.first_loss):
+                diagnosis.of_first_batch(loss, self.journal)
             # The processes' gradients are averaged, each counted as often as the others.
             self.helper.backward(loss * (share * self.helper.num_processes))
             self.optimizer.step()

@@ -5,7 +5,7 @@ from lastlayer.kernels._linear_binary_cross_entropy import Sparse, linear_binary
 from lastlayer.kernels._linear_cross_entropy import linear_cross_entropy
 from lastlayer.kernels._options import BinaryOptions, Options
 from lastlayer.kernels._plain import is_plain
-from lastlayer.kernels._select import BACKENDS, select
+from lastlayer.kernels._select import BACKENDS, select, why_not
 
 __all__ = [
     "BACKENDS",
@@ -17,4 +17,5 @@ __all__ = [
     "linear_binary_cross_entropy",
     "linear_cross_entropy",
     "select",
+    "why_not",
 ]

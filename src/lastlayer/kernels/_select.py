@@ -24,6 +24,12 @@ _SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
 _WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
+def why_not(backend: str) -> str | None:
+    """Why this machine cannot have `backend`; None if it can."""
+    asked = _WHY_NOT.get(backend)
+    return None if asked is None else asked()
+
+
 def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
     """Return what that computes `operation` of `tensor`.
 
@@ -39,7 +45,7 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
         if torch.compiler.is_compiling():  # traces formulas, and compiles them itself
             return _function(eager, operation)
         name, dtypes = _SERVED.get((tensor.device.type, operation), ("eager", _FLOATS))
-        if tensor.dtype not in dtypes or (name != "eager" and _WHY_NOT[name]() is not None):
+        if tensor.dtype not in dtypes or why_not(name) is not None:
             name = "eager"
         return _function(BACKENDS[name], operation)
     if backend not in BACKENDS:
@@ -63,5 +69,5 @@ def _has_to_serve(backend: str, operation: str, tensor: Tensor) -> None:
             f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. "
             "backend='auto' takes one that does."
         )
-    if not torch.compiler.is_compiling() and (reason := _WHY_NOT[backend]()) is not None:
+    if not torch.compiler.is_compiling() and (reason := why_not(backend)) is not None:
         raise OptionError(f"backend {backend!r} cannot be had: {reason}. backend='auto' takes one that can.")

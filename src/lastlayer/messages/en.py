@@ -1,5 +1,7 @@
 """English."""
 
+from lastlayer.messages import doctor_en
+
 TEXTS = {
     # titles of explanations
     "trace.multiclass": "Softmax and cross-entropy over {classes} classes",
@@ -364,3 +366,5 @@ TEXTS = {
     "advice.ask.several": "May several classes hold at once? [y/n]",
     "advice.ask.classes": "How many classes are there?",
 }
+
+TEXTS |= doctor_en.TEXTS

@@ -1,5 +1,7 @@
 """Korean."""
 
+from lastlayer.messages import doctor_ko
+
 TEXTS = {
     # titles of explanations
     "trace.multiclass": "클래스 {classes}개의 소프트맥스와 교차 엔트로피",
@@ -364,3 +366,5 @@ TEXTS = {
     "advice.ask.several": "여러 클래스가 동시에 해당될 수 있습니까? [y/n]",
     "advice.ask.classes": "클래스는 몇 개입니까?",
 }
+
+TEXTS |= doctor_ko.TEXTS
