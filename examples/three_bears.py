@@ -22,7 +22,7 @@ PUBLISHED = torch.tensor(
 def four_steps(logits: torch.Tensor) -> None:
     """Logits, softmax, log, pick and negate; and cross_entropy, which is all of them."""
     p = functional.softmax(logits, dim=1)
-    losses = functional.nll_loss(p.log(), TARGET, reduction="none")
+    losses = functional.nll_loss(p.log(), TARGET, reduction="none")  # noqa: LL303 - published probabilities, not a softmax of ours
     print(f"{'truth':8} {'logits':28} {'softmax':28} −log p")
     for row, target in enumerate(TARGET.tolist()):
         cells = (" ".join(f"{value:8.4f}" for value in values.tolist()) for values in (logits[row], p[row]))

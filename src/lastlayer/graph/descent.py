@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from lastlayer.graph.axes import Axis
 from lastlayer.graph.nodes import (
     LAYERS,
@@ -60,11 +62,22 @@ def operation(node: Node, axis: Axis) -> Op | None:
     if kind in OPERATIONS:
         return _named(node, OPERATIONS[kind], axis)
     if kind == "_ByHand":
-        ours = str(getattr(node.rule, "name", ""))
-        return Op(ours, shape=axis.shape) if ours in ("sigmoid", "logsigmoid", "softplus", "logit") else None
+        return _ours(node, axis)
     if kind in ("Mul", "Div", "Add", "Sub", "Rsub"):
         return _arithmetic(node, kind, axis)
     return None
+
+
+def _ours(node: Node, axis: Axis) -> Op | None:
+    """lastlayer's own functions carry the name of their rule and what they were called with."""
+    called = str(getattr(node.rule, "name", ""))
+    if called in ("softmax", "log_softmax"):
+        x, *rest = node._forward_cls.arguments(node)
+        dim = (rest[0] if len(rest) == 2 else -1) % x.dim()  # compiled kernels work along the last axis
+        shape = tuple(x.shape)
+        result = getattr(torch, called)(x.detach(), dim)
+        return Op(called, result, dim, shape, axis.is_class_axis(dim, shape))
+    return Op(called, shape=axis.shape) if called in ("sigmoid", "logsigmoid", "softplus", "logit") else None
 
 
 def _named(node: Node, called: str, axis: Axis) -> Op:
@@ -143,7 +156,7 @@ def hidden(node: Node) -> str | None:
         return "compiled"
     if kind.startswith("CheckpointFunction"):
         return "checkpointed"
-    return "custom" if is_python(node) and kind != "_ByHand" else None
+    return "custom" if is_python(node) and kind not in ("_ByHand", "_LinearByHand") else None
 
 
 def tensor_shape(tensor: Any) -> tuple[int, ...] | None:

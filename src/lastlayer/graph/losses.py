@@ -214,6 +214,22 @@ def _by_hand(node: Node, above: Sequence[Node]) -> Term | None:
     return _filled(term, way)
 
 
+def _linear_by_hand(node: Node, above: Sequence[Node]) -> Term:
+    """lastlayer's linear losses: the layer is part of them, so nothing can stand between it and the loss."""
+    target, weight, *rest = node._forward_cls.arguments(node)
+    options = next(value for value in rest if hasattr(value, "reduction"))
+    kept = target if isinstance(target, Tensor) else None
+    common = {"end": "layer", "target": kept, "weight": weight, "reduction": options.reduction, "ours": True}
+    smoothing = options.label_smoothing
+    if node.loss.name == "bce_with_logits":
+        pos_weight = rest[0] if isinstance(rest[0], Tensor) else None
+        return Term("bce_with_logits", pos_weight=pos_weight, label_smoothing=smoothing, **common)
+    soft = kept is not None and kept.is_floating_point()
+    ignored = -100 if options.ignore_index is None else options.ignore_index
+    kind = "soft_cross_entropy" if soft else "cross_entropy"
+    return Term(kind, ignore_index=ignored, label_smoothing=smoothing, empty=options.empty, **common)
+
+
 def smoothing_of(above: Sequence[Node]) -> float | None:
     """ε of the (1 − ε) that a smoothed index loss is multiplied by."""
     if len(above) >= 2 and name(above[-1]) == "Mul" and name(above[-2]) == "Add":
@@ -232,4 +248,5 @@ _READERS: dict[str, Any] = {
     "Gather": _picked,
     "Index": _picked,
     "_ByHand": _by_hand,
+    "_LinearByHand": _linear_by_hand,
 }

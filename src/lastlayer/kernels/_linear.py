@@ -88,6 +88,7 @@ class Loss(NamedTuple):
     walk: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]]
     # (rest) -> whether the gradient that reaches the first output is one number for all rows
     reduces: Callable[..., bool]
+    name: str  # what it computes: `graph` reads it from the autograd node
 
 
 def apply(loss: Loss, layer: Layer, *rest: Any) -> tuple[Tensor, ...]:
@@ -134,10 +135,8 @@ class _LinearByHand(torch.autograd.Function):
         nothing = (None,) * len(ctx.rest)
         if all(gradient is None for gradient in gradients):
             return None, None, None, None, *nothing
-        features, weight, bias, *tensors = ctx.saved_tensors
-        layer, rest = Layer(features, weight, bias), list(ctx.rest)
-        for place, tensor in zip(ctx.places, tensors, strict=True):
-            rest[place] = tensor
+        features, weight, bias = ctx.saved_tensors[:3]
+        layer, rest = Layer(features, weight, bias), _LinearByHand.arguments(ctx)
         if torch.is_grad_enabled() or not is_plain(*gradients):
             return None, *_through_formula(ctx.loss, layer, ctx.wanted, gradients, rest), *nothing
         ready, ctx.ready = ctx.ready, None  # handed out once: the caller owns them, a second backward computes its own
@@ -145,6 +144,14 @@ class _LinearByHand(torch.autograd.Function):
             return None, *(_scaled(x, gradients[0]) for x in ready), *nothing
         with _no_autocast(features.device):
             return None, *ctx.loss.walk(layer, ctx.wanted, gradients, *rest)[1], *nothing
+
+    @staticmethod
+    def arguments(ctx: Any) -> list[Any]:
+        """What the loss was called with besides the layer: for those who read a live graph."""
+        rest = list(ctx.rest)
+        for place, tensor in zip(ctx.places, ctx.saved_tensors[3:], strict=True):
+            rest[place] = tensor
+        return rest
 
 
 def _scaled(gradient: Tensor | None, upstream: Tensor) -> Tensor | None:

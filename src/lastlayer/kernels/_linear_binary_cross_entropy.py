@@ -106,4 +106,4 @@ def _walk(
     ), sums.results()
 
 
-_LOSS = _linear.Loss(_formula, _walk, _reduces)
+_LOSS = _linear.Loss(_formula, _walk, _reduces, "bce_with_logits")

@@ -154,4 +154,4 @@ def _of(gradients: tuple[Tensor | None, ...], part: slice, options: Options) -> 
     return of_total, None if of_lse is None else of_lse[part]
 
 
-_LOSS = _linear.Loss(_formula, _walk, _reduces)
+_LOSS = _linear.Loss(_formula, _walk, _reduces, "cross_entropy")

@@ -154,10 +154,10 @@ def naive_or_stable(z: Tensor, names: Sequence[str], target: int | None) -> list
     """The formula as it is written, in float32, against the same with the largest subtracted; and the eps trick."""
     single = z.float()
     whole = naive(exp(_Z) / total(exp(_ZK)), lambda x: x.exp() / x.exp().sum(), z, torch.float32, torch.float16)
-    careless_log = single.softmax(0).log()
+    careless_log = single.softmax(0).log()  # noqa: LL303 - the mistake itself, told
     logs = functional.log_softmax(z, 0)
     p = functional.softmax(z, 0)
-    patched = (single.softmax(0) + 1e-8).log()
+    patched = (single.softmax(0) + 1e-8).log()  # noqa: LL303, LL304 - the same
     half = torch.tensor(1e-8, dtype=torch.float64).half().double()
     return [
         Step("logits", _Z, None, z, plot=bars(z)),
