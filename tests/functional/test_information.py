@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lastlayer import functional as ours
 from tests import reference
-from tests.functional.judging import EACH_BACKEND, assert_loss_and_gradient
+from tests.functional.judging import EACH_BACKEND, assert_loss_and_gradient, device, served_dtype
 
 
 def kl(p, q):
@@ -164,15 +164,19 @@ def test_linear_cross_entropy_of_several_predictions_per_row():
 @EACH_BACKEND
 @pytest.mark.parametrize("rows", [(6,), (2, 3)], ids=str)
 @pytest.mark.parametrize("single", [False, True])
-def test_linear_binary_cross_entropy_is_the_dense_one(rows, single):
+def test_linear_binary_cross_entropy_is_the_dense_one(rows, single, backend):
+    dtype, place = served_dtype(backend, "linear_binary_cross_entropy"), device(backend)
     classes = () if single else (5,)
-    x, w, b = torch.randn(*rows, 4).double(), torch.randn(*classes, 4).double(), torch.randn(classes).double()
-    target = torch.rand(*rows, *classes).double()
+    x, w, b = (torch.randn(shape, dtype=dtype, device=place) for shape in ((*rows, 4), (*classes, 4), classes))
+    target = torch.rand(*rows, *classes, dtype=dtype, device=place)
     options = {"focal_gamma": 1.5, "label_smoothing": 0.1}
     assert_loss_and_gradient(
-        lambda x, w, b: ours.linear_binary_cross_entropy(x, w, target, linear_bias=b, **options),
-        lambda x, w, b: reference.binary_cross_entropy_with_logits(x @ w.t() + b if not single else x @ w + b, target,
-                                                                   **options),
-        x, w, b,
-        tolerance=1e-11,
-    )  # fmt: skip
+        lambda x, w, b: ours.linear_binary_cross_entropy(x, w, target, linear_bias=b, **options, backend=backend),
+        lambda x, w, b: reference.binary_cross_entropy_with_logits(
+            x @ w.t() + b if not single else x @ w + b, target.double(), **options
+        ),
+        x,
+        w,
+        b,
+        tolerance=1e-11 if dtype is torch.float64 else 1e-5,
+    )
