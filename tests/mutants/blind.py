@@ -10,6 +10,7 @@ MUTANTS = (
         "result[part] = below.sub_(torch.log1p(seen.sum_of_others(seen.terms(), dim)))",
         "u = wide(z[part]) / temperature\n        result[part] = u - u.exp().sum(dim, keepdim=True).log()",
         "the textbook's formula: it overflows, and a confident row loses its digits",
+        "tests/functional/test_edges.py::test_rows_at_their_ends[log_softmax-eager]",
     ),
     Mutant(
         "largest_class_in_the_sum",
@@ -17,6 +18,7 @@ MUTANTS = (
         "return summed(terms.scatter_(dim, self.where, 0.0), dim).unsqueeze(dim).add_(self.top - self.top)",
         "return summed(terms, dim).unsqueeze(dim).sub_(1).add_(self.top - self.top)",
         "S is right but for the digits that 1 + S has lost",
+        "tests/functional/test_edges.py::test_a_loss_below_the_smallest_normal_number_is_not_flushed[88.0-eager]",
     ),
     Mutant(
         "two_sum_lost",
@@ -24,6 +26,7 @@ MUTANTS = (
         "return terms if error is None else terms.addcmul_(terms, error)",
         "return terms",
         "in float64 the rounding of z − max is a relative error of exp(z − max)",
+        "tests/functional/test_cross_entropy.py::test_digits_of_a_row",
     ),
     Mutant(
         "temperature_before_softcap",
@@ -31,6 +34,7 @@ MUTANTS = (
         "u = softcap * torch.tanh(u / softcap)",
         "u = temperature * softcap * torch.tanh(u / (temperature * softcap))",
         "both alone are right; together the order counts",
+        "tests/functional/test_option_grid.py::test_cross_entropy[(5,)-probabilities-eager]",
     ),
     Mutant(
         "softmax_gradient_without_temperature",
@@ -38,6 +42,7 @@ MUTANTS = (
         "return p * (g - total) / number(temperature)",
         "return p * (g - total)",
         "the chain rule forgotten in one of three branches",
+        "tests/functional/test_softmax.py::test_temperature_divides_the_gradient_too",
     ),
     Mutant(
         "class_alone_in_the_tail_not_read",
@@ -45,6 +50,7 @@ MUTANTS = (
         "            if rest > 0:\n                u = first_of(",
         "            if rest > 1:\n                u = first_of(",
         "off by one where a row is one class longer than a whole number of registers",
+        "tests/functional/test_edges.py::test_cross_entropy_of_a_row[one class-cpu]",
     ),
     Mutant(
         "tasks_sized_by_threads",
@@ -52,6 +58,7 @@ MUTANTS = (
         "return max(8, PER_TASK // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1",
         "return max(8, PER_TASK // torch.get_num_threads() // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1",
         "the order of a sum then depends on the number of threads",
+        "tests/functional/test_metamorphic.py::test_the_number_of_threads_changes_no_bit[cross_entropy-(1200, 33)-cpu]",
     ),
     Mutant(
         "sum_split_by_threads",
@@ -59,6 +66,7 @@ MUTANTS = (
         'if x.device.type != "cpu" or size <= _PIECE:',
         'if x.device.type != "cuda" or size <= _PIECE:',
         "PyTorch's own sum of many rows is another one with another number of threads",
+        "tests/kernels/test_eager.py::test_a_long_sum_does_not_depend_on_the_threads[100003]",
     ),
     Mutant(
         "rows_taken_as_contiguous",
@@ -66,6 +74,7 @@ MUTANTS = (
         "return rows.stride(0) * rows.element_size()",
         "return rows.shape[1] * rows.element_size()",
         "a slice of the columns of a wider matrix is read from the wrong places",
+        "tests/kernels/cpu/test_same_as_eager.py::test_rows_that_lie_apart_are_read_where_they_are[torch.float32]",
     ),
     # Cross-entropy.
     Mutant(
@@ -74,6 +83,7 @@ MUTANTS = (
         "spread if options.label_smoothing else loss, lse",
         "spread if options.label_smoothing and weight is None else loss, lse",
         "one option switches another off",
+        "tests/functional/test_option_grid.py::test_cross_entropy[(5,)-index-eager]",
     ),
     Mutant(
         "smoothing_gradient_unweighted",
@@ -81,6 +91,7 @@ MUTANTS = (
         "spread.sub_(each if part.weight is None else each * part.weight)",
         "spread.sub_(each)",
         "the loss has the weights, its gradient has not",
+        "tests/functional/test_option_grid.py::test_cross_entropy[(5,)-index-eager]",
     ),
     Mutant(
         "smoothing_times_weight_of_target",
@@ -88,6 +99,7 @@ MUTANTS = (
         "loss = loss + (log_sum * weight_sum + spread8) * (kept8 * share)",
         "loss = loss + (log_sum * weight_sum + spread8) * (weight8 * share)",
         "the spread part of the target has the weights of its own classes, not that of the index",
+        "tests/nn/test_heads.py::test_multi_class_head_is_softmax_and_cross_entropy",
     ),
     Mutant(
         "weighted_mean_by_rows",
@@ -95,6 +107,7 @@ MUTANTS = (
         "divisors = (counted if weight is None or call.soft else weights) or empty, counted or empty",
         "divisors = counted or empty, counted or empty",
         "PyTorch divides by the weights used, not by the number of rows",
+        "tests/nn/test_losses.py::test_values_gradients_and_state_are_pytorchs[CrossEntropyLoss]",
     ),
     Mutant(
         "ignored_rows_in_the_denominator",
@@ -102,6 +115,7 @@ MUTANTS = (
         "counted = guard.kept\n",
         "counted = torch.ones_like(guard.kept)\n",
         "the mean over the rows given instead of the rows kept",
+        "tests/functional/test_edges.py::test_every_row_ignored_or_no_row_at_all[cross_entropy-eager]",
     ),
     Mutant(
         "weight_of_ignored_rows_in_the_denominator",
@@ -109,6 +123,7 @@ MUTANTS = (
         "counted = row_weight if guard is None else torch.where(guard.kept, row_weight, 0.0)",
         "counted = row_weight",
         "an ignored row then counts with the weight of class 0",
+        "tests/functional/test_edges.py::test_every_row_ignored_or_no_row_at_all[cross_entropy-eager]",
     ),
     Mutant(
         "ignore_index_that_is_a_class",
@@ -116,6 +131,7 @@ MUTANTS = (
         "return ignore_index if 0 <= ignore_index < classes else None",
         "return None",
         "all indices are in range, so the shortcut forgets that one of them may be the ignored one",
+        "tests/nn/test_losses.py::test_module_calls_the_function_with_all_its_options[ignored index]",
     ),
     Mutant(
         "last_class_plus_one_let_through",
@@ -123,6 +139,7 @@ MUTANTS = (
         "if low >= 0 and high < classes:",
         "if low >= 0 and high <= classes:",
         "the kernel then reads past the row",
+        "tests/functional/test_edges.py::test_an_index_that_names_no_class[3-cross_entropy-cpu]",
     ),
     Mutant(
         "target_slope_as_p_minus_one",
@@ -130,6 +147,7 @@ MUTANTS = (
         "others = rest * inverse",
         "others = 1.0 - p",
         "0 as soon as p rounds to 1",
+        "tests/kernels/cpu/test_digits.py::test_cross_entropy[confident-torch.float32]",
     ),
     Mutant(
         "target_slope_as_p_minus_one_in_eager",
@@ -137,6 +155,7 @@ MUTANTS = (
         "own_slope = torch.where(seen.own == seen.top, -share_of_others, own - 1)",
         "own_slope = own - 1",
         "the same in the reference's sibling",
+        "tests/functional/test_edges.py::test_a_loss_below_the_smallest_normal_number_is_not_flushed[88.0-eager]",
     ),
     Mutant(
         "zero_gradient_but_for_the_mean",
@@ -144,6 +163,7 @@ MUTANTS = (
         "of_loss, of_penalty = upstream, upstream",
         "of_loss, of_penalty = 0.0, 0.0",
         "training runs and learns nothing",
+        "tests/functional/test_cross_entropy.py::test_loss_and_gradient_match_reference[(7, 5)-index-none-torch.float32]",
     ),
     Mutant(
         "z_loss_gradient_of_the_wrong_sign",
@@ -151,6 +171,7 @@ MUTANTS = (
         "near = number(upstream * total * rest * inverse - through * inverse)",
         "near = number(upstream * total * rest * inverse + through * inverse)",
         "wrong at the largest class only, and only with a z-loss or a used log-sum-exp",
+        "tests/functional/test_derivatives.py::test_first_and_forward_mode[cross_entropy soft none]",
     ),
     Mutant(
         "z_loss_rounded_apart",
@@ -158,6 +179,7 @@ MUTANTS = (
         "total = total + _reduced(options.z_loss * lse**2, None, guard, options)",
         "total = total.to(options.dtype) + _reduced(options.z_loss * lse**2, None, guard, options)",
         "a half-precision loss is rounded twice",
+        "tests/functional/test_cross_entropy.py::test_a_half_precision_loss_is_rounded_once_with_its_penalty",
     ),
     Mutant(
         "lse_of_raw_logits",
@@ -165,6 +187,7 @@ MUTANTS = (
         "return total, lse if guard is None else log_sum_exp(logits, options.softcap, options.temperature)",
         "return total, lse if guard is None else log_sum_exp(logits)",
         "the log-sum-exp of z where that of u is meant, in the differentiable formula only",
+        "tests/functional/test_derivatives.py::test_torch_func_agrees_with_autograd[loss and log-sum-exp]",
     ),
     Mutant(
         "poison_dropped",
@@ -172,6 +195,7 @@ MUTANTS = (
         "loss = torch.where(guard.kept, loss * guard.poison, 0.0)",
         "loss = torch.where(guard.kept, loss, 0.0)",
         "an index that names no class is taken for class 0, silently",
+        "tests/functional/test_edges.py::test_an_index_that_names_no_class[3-cross_entropy-eager]",
     ),
     Mutant(
         "second_order_dropped",
@@ -179,6 +203,7 @@ MUTANTS = (
         "create_graph = torch.is_grad_enabled()",
         "create_graph = False",
         "a gradient penalty would do nothing",
+        "tests/functional/test_derivatives.py::test_second_order[cross_entropy]",
     ),
     # Linear losses.
     Mutant(
@@ -187,6 +212,7 @@ MUTANTS = (
         "return torch.addmm(bias[classes], features[rows], weight[classes].t(), out=out)",
         "return torch.addmm(bias[classes], features[rows], weight[classes].t(), out=out).add_(bias[classes])",
         "the bias is part of the product already",
+        "tests/functional/test_information.py::test_linear_cross_entropy_is_the_dense_one[mean-False-True-(6,)]",
     ),
     Mutant(
         "bias_of_the_first_classes",
@@ -194,6 +220,7 @@ MUTANTS = (
         "return torch.addmm(bias[classes], features[rows]",
         "return torch.addmm(bias[: shape[1]], features[rows]",
         "right while one chunk holds all classes",
+        "tests/functional/test_linear.py::test_chunks_do_not_show_in_the_log_sum_exp[slices of classes]",
     ),
     Mutant(
         "sum_over_chunks_in_half_precision",
@@ -201,6 +228,7 @@ MUTANTS = (
         "wide = torch.promote_types(like.dtype, torch.float32)",
         "wide = like.dtype",
         "the weight's gradient in bfloat16 loses what later chunks add",
+        "tests/functional/test_linear.py::test_the_gradient_of_a_half_precision_weight_is_summed_in_float32",
     ),
     Mutant(
         "slices_merged_without_the_loser",
@@ -208,6 +236,7 @@ MUTANTS = (
         "(1 + seen.others) * torch.exp(seen.top - top)",
         "seen.others * torch.exp(seen.top - top)",
         "the largest class of every slice but the winner's is left out of S",
+        "tests/functional/test_linear.py::test_chunks_do_not_show_in_the_log_sum_exp[slices of classes]",
     ),
     Mutant(
         "rest_of_the_wrong_slice",
@@ -215,6 +244,7 @@ MUTANTS = (
         "torch.where(wins, one.rest + other.mass, one.mass + other.rest)",
         "torch.where(wins, one.mass + other.rest, one.rest + other.mass)",
         "what the target gives to all but the largest class, with the slices mixed up",
+        "tests/functional/test_linear.py::test_chunks_do_not_show_in_cross_entropy[slices of classes-probabilities]",
     ),
     Mutant(
         "ready_gradient_handed_out_twice",
@@ -222,6 +252,7 @@ MUTANTS = (
         "ready, ctx.ready = ctx.ready, None",
         "ready = ctx.ready",
         "a second backward changes in place what the first gave away",
+        "tests/functional/test_linear.py::test_a_second_backward_gives_the_same_gradients",
     ),
     Mutant(
         "poison_dropped_in_linear",
@@ -229,6 +260,7 @@ MUTANTS = (
         "poison = None if guard is None else guard.poison[part].unsqueeze(-1)",
         "poison = None",
         "a bad index poisons the loss, but not the gradients",
+        "tests/functional/test_edges.py::test_an_index_that_names_no_class[3-linear_cross_entropy-cpu]",
     ),
     Mutant(
         "sparse_target_without_offset",
@@ -236,6 +268,7 @@ MUTANTS = (
         "column = self.columns[entries] - columns.start",
         "column = self.columns[entries]",
         "right in the first slice of the classes",
+        "tests/functional/test_linear.py::test_sparse_targets_are_the_dense_ones[slices of classes]",
     ),
     # Binary cross-entropy.
     Mutant(
@@ -244,6 +277,7 @@ MUTANTS = (
         "certain = torch.where(fixed == 1, -wide_softplus(x), -wide_softplus(-x))",
         "certain = torch.where(fixed == 1, -wide_softplus(-x), -wide_softplus(x))",
         "p_t instead of 1 − p_t for answers of 0 and 1",
+        "tests/functional/test_edges.py::test_binary_cross_entropy_of_a_logit[focal, inf, wrong-eager]",
     ),
     Mutant(
         "pos_weight_on_both_terms",
@@ -251,6 +285,7 @@ MUTANTS = (
         "        loss = (of_yes * pos if yes else of_yes) + of_no\n        if focal:\n            high",
         "        loss = (of_yes + of_no) * pos if yes else of_yes + of_no\n        if focal:\n            high",
         "right for every target of 1",
+        "tests/nn/test_heads.py::test_multi_label_head_is_sigmoids_and_bce",
     ),
     Mutant(
         "smoothing_not_halved",
@@ -258,6 +293,7 @@ MUTANTS = (
         "return target * (1 - smoothing) + smoothing / 2 if smoothing else target",
         "return target * (1 - smoothing) + smoothing if smoothing else target",
         "cross-entropy's smoothing with a class count of one",
+        "tests/functional/test_derivatives.py::test_torch_func_agrees_with_autograd[bce none]",
     ),
     Mutant(
         "logarithm_not_clamped",
@@ -265,6 +301,7 @@ MUTANTS = (
         "bounded = p < math.exp(-_LARGEST)",
         "bounded = p < 0",
         "a certain and wrong answer costs inf",
+        "tests/functional/test_edges.py::test_binary_cross_entropy_of_certain_probabilities[eager]",
     ),
     # Information, one-hot, heads.
     Mutant(
@@ -273,6 +310,7 @@ MUTANTS = (
         'kernels.select("kl_div", input, backend)(input, target, log_target)',
         'kernels.select("kl_div", input, backend)(target, input, log_target)',
         "PyTorch's order is the unusual one",
+        "tests/functional/test_information.py::test_kl_div_matches_pytorch[none-False]",
     ),
     Mutant(
         "kl_divergence_without_ruled_out_classes",
@@ -280,6 +318,7 @@ MUTANTS = (
         "terms = torch.where(ruled_out, q.terms / q.total, ",
         "terms = torch.where(ruled_out, 0.0, ",
         "−p + q sums to 0 over all classes only",
+        "tests/functional/test_edges.py::test_divergences_at_their_ends[eager]",
     ),
     Mutant(
         "entropy_of_the_wrong_sign",
@@ -287,6 +326,7 @@ MUTANTS = (
         "surprise = seen.log_sum.squeeze(dim) - (p",
         "surprise = seen.log_sum.squeeze(dim) + (p",
         "right for equal logits",
+        "tests/functional/test_information.py::test_published_numbers",
     ),
     Mutant(
         "logit_cancels_in_the_middle",
@@ -294,6 +334,7 @@ MUTANTS = (
         "middle = (p > 0.25) & (p < 0.75)",
         "middle = (p > 0.5) & (p < 0.5)",
         "log p − log(1 − p) near p = 0.5",
+        "tests/functional/test_softmax.py::test_digits_of_logit",
     ),
     Mutant(
         "softplus_threshold_on_x",
@@ -301,6 +342,7 @@ MUTANTS = (
         "torch.where(scaled > threshold, wide(x), result)",
         "torch.where(wide(x) > threshold, wide(x), result)",
         "PyTorch compares βx",
+        "tests/functional/test_softmax.py::test_softplus_options_mean_what_pytorch_means",
     ),
     Mutant(
         "one_hot_off_by_one",
@@ -308,6 +350,7 @@ MUTANTS = (
         "if 0 <= num_classes <= high:",
         "if 0 <= num_classes < high:",
         "the largest index needs one class more than its value",
+        "tests/functional/test_bad_input.py::test_raises_what_pytorch_raises[one_hot: too large]",
     ),
     Mutant(
         "inverse_temperature",
@@ -315,5 +358,6 @@ MUTANTS = (
         "return functional.softmax(logits, -1, temperature=temperature)",
         "return functional.softmax(logits, -1, temperature=1 / temperature)",
         "some papers write it so",
+        "tests/nn/test_heads.py::test_multi_class_head_is_softmax_and_cross_entropy",
     ),
 )

@@ -10,20 +10,23 @@ MUTANTS = (
         "g.sub_((p * g).sum(dim, keepdim=True)).mul_(p).div_(temperature)",
         "g.sub_((p * g).sum(dim, keepdim=True)).mul_(p)",
         "transforms take the formula, plain tensors on a CPU the compiled kernel: this one is for the rest",
+        "tests/functional/test_softmax.py::test_temperature_divides_the_gradient_too",
     ),
     Mutant(
         "softmax_gradient_cancels",
         "kernels/eager/_softmax.py",
-        "        g = g - g.gather(dim, where)\n",
-        "",
+        "g = g - g.gather(dim, where)",
+        "g = g - 0.0",
         "1 − p of a confident class by the textbook",
+        "tests/kernels/test_eager.py::test_the_gradient_of_a_confident_class_does_not_cancel",
     ),
     Mutant(
         "log_softmax_gradient_cancels",
         "kernels/eager/_softmax.py",
-        "slope.scatter_(dim, seen.where, (own * others - other_g) / share).div_(temperature)",
-        "slope.div_(temperature)",
+        "(own * others - other_g) / share",
+        "own - (own + other_g) / share",
         "the same for the logarithm",
+        "tests/kernels/test_eager.py::test_the_gradient_of_a_confident_class_does_not_cancel",
     ),
     Mutant(
         "logsumexp_gradient_without_temperature_in_eager",
@@ -31,6 +34,7 @@ MUTANTS = (
         "result[part] = p.mul_(g[part]).div_(temperature)",
         "result[part] = p.mul_(g[part])",
         "the same for the normaliser",
+        "tests/functional/test_softmax.py::test_temperature_divides_the_gradient_too",
     ),
     Mutant(
         "kept_axes_in_the_order_given",
@@ -38,6 +42,7 @@ MUTANTS = (
         "for axis in sorted(dim) if keepdim else ():",
         "for axis in dim if keepdim else ():",
         "axes put back in another order than from the front land in the wrong place",
+        "tests/functional/test_softmax.py::test_logsumexp_over_several_axes",
     ),
     # Compiled kernels.
     Mutant(
@@ -46,6 +51,7 @@ MUTANTS = (
         "rounded = builder.add(word, builder.add(odd, constant(0x7FFF)))",
         "rounded = builder.add(word, constant(0x8000))",
         "bfloat16 rounds a tie to even",
+        "tests/kernels/cpu/test_digits.py::test_bfloat16_rounds_a_tie_to_even",
     ),
     Mutant(
         "sum_of_blocks_without_what_rounding_lost",
@@ -53,6 +59,7 @@ MUTANTS = (
         "lost = lost + ((sums - (grown - back)) + (block - back))",
         "lost = lost + (sums - (grown - back))",
         "half of Knuth's sum: the small terms that a large one swallows are gone",
+        "tests/kernels/cpu/test_digits.py::test_a_large_term_swallows_no_small_ones",
     ),
     Mutant(
         "ties_forgotten_below_a_new_top",
@@ -60,6 +67,7 @@ MUTANTS = (
         "fill_double(ties_so_far * lift * shrink * 0.125)",
         "fill_double(lift * shrink * 0.125)",
         "equal largest classes of an earlier block count once when a later block has a larger one",
+        "tests/kernels/cpu/test_digits.py::test_equal_largest_classes_below_a_later_one",
     ),
     Mutant(
         "column_of_weights_taken_for_a_row",
@@ -67,6 +75,7 @@ MUTANTS = (
         "if factor.numel() == columns and (factor.dim() == 0 or factor.shape[-1] == columns):",
         "if factor.numel() == columns:",
         "weights (N, 1) of square logits are one per row, not one per class",
+        "tests/functional/test_binary_cross_entropy.py::test_factors_of_square_logits_are_broadcast_as_in_pytorch",
     ),
     Mutant(
         "smoothing_computed_in_float32",
@@ -74,6 +83,7 @@ MUTANTS = (
         "computed_in(*dtypes, wide=adjusted or spread or soft)",
         "computed_in(*dtypes, wide=adjusted or soft)",
         "the gradient of a spread target is a difference of near numbers",
+        "tests/kernels/cpu/test_digits.py::test_the_gradient_of_label_smoothing",
     ),
     Mutant(
         "log_sum_exp_of_ignored_rows_without_gradient",
@@ -81,6 +91,7 @@ MUTANTS = (
         "if not kept and through == 0.0:",
         "if not kept:",
         "an ignored row has no loss, but its log-sum-exp may be used",
+        "tests/functional/test_derivatives.py::test_first_and_forward_mode[log-sum-exp]",
     ),
     Mutant(
         "call_kept_whatever_its_size",
@@ -88,6 +99,7 @@ MUTANTS = (
         "kept = (saved, call if call.z.numel() <= _KEPT_UP_TO else None, divisors)",
         "kept = (saved, call, divisors)",
         "holds on to logits that a checkpoint has let go",
+        "tests/kernels/cpu/test_same_as_eager.py::test_logits_that_a_checkpoint_lets_go_are_gone",
     ),
     Mutant(
         "stored_kernels_outlive_their_sources",
@@ -95,6 +107,7 @@ MUTANTS = (
         "digest.update(source.read_bytes())",
         "digest.update(source.name.encode())",
         "after an upgrade the old machine code runs",
+        "tests/kernels/cpu/test_cache.py::test_a_kernel_is_stored_for_its_sources_and_its_processor",
     ),
     Mutant(
         "stored_kernels_travel_to_other_processors",
@@ -102,14 +115,16 @@ MUTANTS = (
         "[*parts, llvm.get_host_cpu_features().flatten()]",
         "parts",
         "a home directory shared by two machines: an illegal instruction",
+        "tests/kernels/cpu/test_cache.py::test_a_kernel_is_stored_for_its_sources_and_its_processor",
     ),
     # Linear losses.
     Mutant(
         "gradient_of_the_frozen_side",
         "kernels/_linear.py",
-        "layer, wanted = Layer(features, weight, bias), tuple(ctx.needs_input_grad[1:4])",
-        "layer, wanted = Layer(features, weight, bias), (True, True, bias is not None)",
+        "outputs, ready = loss.walk(layer, wanted, upstream, *rest)",
+        "outputs, ready = loss.walk(layer, (True, True, True), upstream, *rest)",
         "autograd drops it, after it has cost a third of the time and a weight of memory",
+        "tests/functional/test_linear.py::test_a_frozen_side_costs_no_product",
     ),
     Mutant(
         "classes_left_on_axis_one",
@@ -117,6 +132,7 @@ MUTANTS = (
         "target = target.movedim(axis, -1) if target.is_floating_point() else target",
         "target = target",
         "probabilities of several predictions per row are read as if the classes came last",
+        "tests/functional/test_information.py::test_linear_cross_entropy_of_several_predictions_per_row",
     ),
     Mutant(
         "log_sum_exp_left_flat",
@@ -124,6 +140,7 @@ MUTANTS = (
         "lse.reshape(rows) if return_lse else lse",
         "lse",
         "the loss has the shape of the rows, its companion has not",
+        "tests/functional/test_information.py::test_the_log_sum_exp_of_a_linear_loss_has_the_shape_of_its_rows",
     ),
     Mutant(
         "binary_mean_over_rows",
@@ -131,6 +148,7 @@ MUTANTS = (
         "upstream = upstream / (shape[0] * shape[1])",
         "upstream = upstream / shape[0]",
         "the loss is a mean over elements, its gradient over rows",
+        "tests/functional/test_information.py::test_linear_binary_cross_entropy_is_the_dense_one",
     ),
     Mutant(
         "penalty_by_weights",
@@ -138,6 +156,7 @@ MUTANTS = (
         "each / _count(len(target), None, guard, options) if options.z_loss else of_loss",
         "of_loss",
         "the z-loss has a denominator of its own",
+        "tests/functional/test_option_grid.py::test_cross_entropy[(4, 5)-index-eager]",
     ),
     # Checks and modules.
     Mutant(
@@ -146,6 +165,7 @@ MUTANTS = (
         "wrong = ~(weight.detach() >= 0)  # True for NaN as well",
         "wrong = weight.detach() < 0",
         "NaN is not below 0",
+        "tests/functional/test_bad_input.py::test_raises_where_pytorch_does_not[NaN weight]",
     ),
     Mutant(
         "multi_label_head_without_options",
@@ -154,6 +174,7 @@ MUTANTS = (
         "            focal_gamma=self.focal_gamma,\n            label_smoothing=self.label_smoothing,\n",
         "            linear_bias=self.linear.bias,\n            pos_weight=self.pos_weight,\n            reduction=reduction,\n",
         "options that are stored and never used",
+        "tests/nn/test_heads.py::test_heads_pass_every_option_on",
     ),
     Mutant(
         "multi_class_head_without_z_loss",
@@ -161,20 +182,23 @@ MUTANTS = (
         "            label_smoothing=self.label_smoothing,\n            z_loss=self.z_loss,\n",
         "            label_smoothing=self.label_smoothing,\n",
         "the same",
+        "tests/nn/test_heads.py::test_heads_pass_every_option_on",
     ),
     Mutant(
         "multi_label_temperature_upside_down",
         "nn/heads.py",
-        "a row need not sum to 1.\"\"\"\n        return functional.sigmoid(logits / temperature)",
-        "a row need not sum to 1.\"\"\"\n        return functional.sigmoid(logits * temperature)",
+        'a row need not sum to 1."""\n        return functional.sigmoid(logits / temperature)',
+        'a row need not sum to 1."""\n        return functional.sigmoid(logits * temperature)',
         "calibrated predictions would become overconfident",
+        "tests/nn/test_heads.py::test_multi_label_head_is_sigmoids_and_bce",
     ),
     Mutant(
         "module_forgets_the_empty_rule",
         "nn/losses.py",
-        '            empty=self.empty,\n            backend=self.backend,\n        )\n\n    def extra_repr(self) -> str:\n'
+        "            empty=self.empty,\n            backend=self.backend,\n        )\n\n    def extra_repr(self) -> str:\n"
         '        """Return the sizes',
         '            backend=self.backend,\n        )\n\n    def extra_repr(self) -> str:\n        """Return the sizes',
         "one of a dozen options is not passed on",
+        "tests/nn/test_losses.py::test_linear_cross_entropy_loss_of_nothing",
     ),
 )

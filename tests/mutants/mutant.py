@@ -12,7 +12,7 @@ class Mutant(NamedTuple):
     old: str  # occurs there exactly once
     new: str
     why: str
-    first: tuple[str, ...] = ()  # what pytest is given first: the tests that are likeliest to fail
+    first: str  # the test that is likeliest to fail, which runs before all others
 
     def plant(self, package: Path) -> None:
         """Change a copy of the package."""
