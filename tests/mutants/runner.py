@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 
 
 def run(folder: Path, tests: tuple[str, ...], kernels: Path | None = None) -> Outcome:
-    """Run `tests` on the package in `folder`, whose compiled kernels are kept in `kernels` (None: where they always are).
+    """Run `tests` on the package in `folder`; its compiled kernels are kept in `kernels` (None: where they always are).
 
     Raises:
         RuntimeError: the tests could not be run, or the package is broken.
