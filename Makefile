@@ -35,9 +35,10 @@ check: setup  ## format, lint, types, and the doctests of every public function
 	$(BIN)/mypy
 	$(BIN)/pytest --doctest-modules src -q
 
-test: setup  ## the tests, then the same public functions under the run-time type checker
-	$(BIN)/pytest -n 2
+test: setup  ## the tests, the public functions under the run-time type checker, and planted bugs
+	$(BIN)/pytest -n 2 -m "not mutants"
 	$(BIN)/pytest -n 2 -m "not unchecked" --type-check tests/functional tests/nn tests/explanation
+	$(BIN)/pytest -n 2 -m mutants tests/mutants
 
 bench: setup  ## the numbers that the documentation states, measured on this machine
 	$(BIN)/python -m benchmarks

@@ -100,7 +100,7 @@ SAME_AS_PYTORCH = {
     "softmax: no such axis": ("softmax", (Z, 2), {}, r"shape \(4, 3\)"),
     "softmax: integers": ("softmax", (Y, 0), {}, r"input.float\(\)"),
     "one_hot: negative": ("one_hot", (torch.tensor([-1]),), {}, "numbered from 0"),
-    "one_hot: too large": ("one_hot", (torch.tensor([3]), 2), {}, "num_classes=4"),
+    "one_hot: too large": ("one_hot", (torch.tensor([3]), 3), {}, "num_classes=4"),
     "one_hot: floats": ("one_hot", (torch.tensor([1.0]),), {}, r"tensor.long\(\)"),
     "one_hot: nothing to count": ("one_hot", (torch.tensor([], dtype=torch.long),), {}, "Pass num_classes"),
 }

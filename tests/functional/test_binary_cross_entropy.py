@@ -1,11 +1,14 @@
 """Binary cross-entropy against the reference and against PyTorch."""
 
+import math
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lastlayer import functional as ours
 from tests import reference
-from tests.functional.judging import FLOATS, TOLERANCE, assert_loss_and_gradient
+from tests.functional.judging import EACH_BACKEND, FLOATS, TOLERANCE, assert_loss_and_gradient, device, served_dtype
 
 
 def example(shape=(6, 4), dtype=torch.float64, soft=True):
@@ -42,3 +45,18 @@ def test_digits_in_both_tails(x, dtype):
         loss.backward()
         assert reference.ulps(loss.item(), exact, dtype) <= 3
         assert reference.ulps(logit.grad.item(), slope, dtype) <= 3
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize("shape", [(4, 1), (1, 4), (4,), (1,), ()], ids=str)
+def test_factors_of_square_logits_are_broadcast_as_in_pytorch(shape, backend):
+    """(4, 1) has as many entries as there are classes, and is one per row."""
+    dtype, place = served_dtype(backend, "binary_cross_entropy_with_logits"), device(backend)
+    logits, target = (x.to(place) for x in example((4, 4), dtype))
+    factor = torch.linspace(0.5, 2, max(1, math.prod(shape)), dtype=dtype, device=place).reshape(shape)
+    for name in ("weight", "pos_weight"):
+        options = {name: factor, "reduction": "none"}
+        torch.testing.assert_close(
+            ours.binary_cross_entropy_with_logits(logits, target, **options, backend=backend),
+            F.binary_cross_entropy_with_logits(logits, target, **options),
+        )

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 import lastlayer
 from lastlayer import functional as ours
 from tests import reference
-from tests.functional.judging import FLOATS, TOLERANCE, assert_loss_and_gradient
+from tests.functional.judging import EACH_BACKEND, FLOATS, TOLERANCE, assert_loss_and_gradient, device, served_dtype
 
 # One row, a batch, and K dimensions
 SHAPES = [(5,), (7, 5), (3, 5, 4), (2, 5, 2, 3)]
@@ -98,6 +98,7 @@ def test_log_sum_exp_is_wide_and_of_ignored_rows_too():
 # Digits: PyTorch loses all of them in the first three.
 
 
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(
     ("row", "y"),
@@ -107,11 +108,12 @@ def test_log_sum_exp_is_wide_and_of_ignored_rows_too():
         ([2.0, 2.0, 2.0], 1),  # a tie
         ([0.1, -0.2, 0.3], 2),
         ([1e4, 1e4 - 40.0, 0.0], 0),  # a common offset
+        ([16.3, -15.9, -15.7], 0),  # differences that are rounded themselves
     ],
 )
-def test_digits_of_a_row(row, y, dtype):
+def test_digits_of_a_row(row, y, dtype, backend):
     logits = torch.tensor([row], dtype=dtype, requires_grad=True)
-    loss = ours.cross_entropy(logits, torch.tensor([y]))
+    loss = ours.cross_entropy(logits, torch.tensor([y]), backend=backend)
     loss.backward()
     exactly = logits.detach()[0].tolist()
     assert reference.ulps(loss.item(), reference.exact_cross_entropy(exactly, y), dtype) <= 3
@@ -119,6 +121,21 @@ def test_digits_of_a_row(row, y, dtype):
         exact = reference.exact_gradient(exactly, y, j)
         if abs(exact) > torch.finfo(dtype).tiny:
             assert reference.ulps(logits.grad[0, j].item(), exact, dtype) <= 4
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_half_precision_loss_is_rounded_once_with_its_penalty(dtype, backend):
+    served_dtype(backend, "cross_entropy")
+    logits, target = example((200, 5), dtype)
+    exact = reference.cross_entropy(logits, target, reduction="none", z_loss=0.3)
+    place = device(backend)
+    found = ours.cross_entropy(logits.to(place), target.to(place), reduction="none", z_loss=0.3, backend=backend)
+    for row in range(200):
+        assert reference.ulps(found[row].item(), mpmath.mpf(exact[row].item()), dtype) <= 0.51
+    mean = ours.cross_entropy(logits.to(place), target.to(place), z_loss=0.3, backend=backend)
+    exact_mean = reference.cross_entropy(logits, target, z_loss=0.3)
+    assert reference.ulps(mean.item(), mpmath.mpf(exact_mean.item()), dtype) <= 0.51
 
 
 def test_one_confident_class_among_a_hundred_thousand():

@@ -159,6 +159,18 @@ def test_linear_cross_entropy_of_several_predictions_per_row():
     loss, lse = ours.linear_cross_entropy(x, w, target, linear_bias=b, return_lse=True)
     torch.testing.assert_close(lse.float(), logits.logsumexp(1))
     assert loss.shape == ()
+    soft = torch.rand(3, 5, 2).softmax(1)
+    torch.testing.assert_close(
+        ours.linear_cross_entropy(x, w, soft, linear_bias=b, reduction="none"),
+        F.cross_entropy(logits, soft, reduction="none"),
+    )
+
+
+def test_the_log_sum_exp_of_a_linear_loss_has_the_shape_of_its_rows():
+    x, w, target = torch.randn(2, 3, 4), torch.randn(5, 4), torch.randint(0, 5, (2, 3))
+    loss, lse = ours.linear_cross_entropy(x, w, target, reduction="none", return_lse=True)
+    assert loss.shape == lse.shape == (2, 3)
+    torch.testing.assert_close(lse.float(), (x @ w.t()).logsumexp(-1))
 
 
 @EACH_BACKEND

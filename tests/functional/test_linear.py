@@ -164,6 +164,19 @@ def test_a_second_backward_gives_the_same_gradients():
         torch.testing.assert_close(mine, expected, rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.parametrize("frozen", [0, 1], ids=["features", "weight"])
+def test_a_frozen_side_costs_no_product(frozen, monkeypatch):
+    products, add_product = [], _chunks.Sum.add_product
+    monkeypatch.setattr(_chunks.Sum, "add_product", lambda *a: products.append(a) or add_product(*a))
+    target = targets()["index"].clamp(min=0)
+    for frozen_too in (False, True):
+        tensors = [t.detach().requires_grad_(not (frozen_too and i == frozen)) for i, t in enumerate(layer())]
+        products.clear()
+        ours.linear_cross_entropy(*tensors[:2], target, linear_bias=tensors[2]).backward()
+        assert len(products) == 2 - frozen_too
+        assert (tensors[frozen].grad is None) == frozen_too
+
+
 def test_ignored_rows_do_not_reach_the_products(monkeypatch):
     rows = []
     of_rows = kernels.Layer.of_rows

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from lastlayer import functional as ours
 from tests import reference
-from tests.functional.judging import FLOATS
+from tests.functional.judging import EACH_BACKEND, FLOATS, device, gradients, served_dtype
 
 PAIRS = [
     (ours.softmax, torch.softmax),
@@ -92,9 +92,24 @@ def test_integers_need_a_dtype_as_in_pytorch():
     torch.testing.assert_close(ours.softmax(z.half(), 0, torch.float64), torch.softmax(z.half(), 0, torch.float64))
 
 
-def test_logsumexp_over_several_axes():
-    z = torch.randn(2, 3, 4, dtype=torch.float64)
-    torch.testing.assert_close(ours.logsumexp(z, (0, 2), True), torch.logsumexp(z, (0, 2), True))
+@EACH_BACKEND
+def test_logsumexp_over_several_axes(backend):
+    z = torch.randn(2, 3, 4, dtype=served_dtype(backend, "logsumexp"), device=device(backend))
+    for dims in ((0, 2), (2, 0), (-1, 0), (1,)):
+        for keep in (False, True):
+            found = ours.logsumexp(z, dims, keep, backend=backend)
+            torch.testing.assert_close(found, torch.logsumexp(z, dims, keep))
+
+
+@EACH_BACKEND
+@pytest.mark.parametrize(("function", "plain"), PAIRS, ids=lambda f: getattr(f, "__name__", "softmin"))
+def test_temperature_divides_the_gradient_too(function, plain, backend):
+    z = torch.randn(3, 4, dtype=served_dtype(backend, function.__name__), device=device(backend))
+    (found,), (exact,) = (
+        gradients(call, [z])[1]
+        for call in (lambda x: function(x, 1, temperature=0.3, backend=backend), lambda x: plain(x / 0.3, 1))
+    )
+    torch.testing.assert_close(found, exact)
 
 
 def test_logsumexp_near_zero():
@@ -128,9 +143,10 @@ def test_elementwise_values_and_gradients(function, value, slope, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("p", [1e-30, 0.01, 0.25, 0.4999, 0.5000001, 0.6, 0.75, 0.999])
-def test_digits_of_logit(p, dtype):
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_digits_of_logit(p, dtype, backend):
     value = torch.tensor(p, dtype=dtype)
-    assert reference.ulps(ours.logit(value).item(), reference.exact_logit(value.item()), dtype) <= 3
+    assert reference.ulps(ours.logit(value, backend=backend).item(), reference.exact_logit(value.item()), dtype) <= 3
 
 
 def test_logit_edges_and_gradient():
@@ -156,7 +172,7 @@ def test_integers_become_floats_as_in_pytorch():
 
 
 def test_softplus_options_mean_what_pytorch_means():
-    x = torch.tensor([-1.0, 0.5, 1.0, 30.0])
+    x = torch.tensor([-1.0, 0.5, 1.0, 2.0, 30.0])  # 2.0: above the threshold only when it is multiplied
     torch.testing.assert_close(ours.softplus(x, 2.0, 3.0), F.softplus(x, 2.0, 3.0))
     exact = reference.exact_softplus(25.0)
     assert reference.ulps(ours.softplus(torch.tensor(25.0, dtype=torch.float64)).item(), exact, torch.float64) <= 1

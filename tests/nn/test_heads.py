@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lastlayer import functional
 from lastlayer.nn import BinaryHead, MultiClassHead, MultiLabelHead
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
@@ -33,12 +34,29 @@ def test_multi_class_head_is_softmax_and_cross_entropy():
     torch.testing.assert_close(head.loss(X, soft), F.cross_entropy(logits, soft, weight, label_smoothing=0.1))
 
 
+def test_heads_pass_every_option_on():
+    """The option that a head stores is the one that its loss has."""
+    y = torch.tensor([0, 1, 1, 0, 1])
+    smooth, focal = {"label_smoothing": 0.1}, {"focal_gamma": 2.0, "label_smoothing": 0.1}
+    for head, target, loss, options in (
+        (BinaryHead(3, **focal), y.float(), functional.binary_cross_entropy_with_logits, focal),
+        (MultiLabelHead(3, 4, **focal), torch.rand(5, 4), functional.binary_cross_entropy_with_logits, focal),
+        (MultiClassHead(3, 4, z_loss=0.3, **smooth), y, functional.cross_entropy, {"z_loss": 0.3, **smooth}),
+    ):
+        logits = head(X)
+        for reduction in ("none", "mean", "sum"):
+            expected = loss(logits, target, reduction=reduction, **options)
+            torch.testing.assert_close(head.loss(X, target, reduction=reduction), expected)
+        assert not torch.allclose(head.loss(X, target), loss(logits, target))
+
+
 def test_multi_label_head_is_sigmoids_and_bce():
     pos_weight = torch.tensor([1.0, 2.0, 0.5, 1.0])
     head = MultiLabelHead(3, 4, pos_weight=pos_weight)
     y = torch.randint(0, 2, (5, 4))
     logits = head(X)
     torch.testing.assert_close(head.probabilities(logits), torch.sigmoid(logits))
+    torch.testing.assert_close(head.probabilities(logits, 2.0), torch.sigmoid(logits / 2))
     expected = F.binary_cross_entropy_with_logits(logits, y.float(), pos_weight=pos_weight)
     torch.testing.assert_close(head.loss(X, y), expected)
 

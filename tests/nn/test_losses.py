@@ -157,6 +157,14 @@ def test_linear_cross_entropy_loss(out_features, bias):
     torch.testing.assert_close(loss(x, target), functional.cross_entropy(logits, target, WEIGHT, **options))
 
 
+def test_linear_cross_entropy_loss_of_nothing():
+    x, target = torch.randn(3, 5), torch.full((3,), -100)
+    for empty, expected in (("nan", float("nan")), ("zero", 0.0)):
+        loss = nn.LinearCrossEntropyLoss(5, 4, empty=empty)(x, target)
+        torch.testing.assert_close(loss, torch.tensor(expected), equal_nan=True)
+    assert nn.LinearCrossEntropyLoss(5, 4, reduction="none")(x, target).shape == (3,)
+
+
 @pytest.mark.skipif(not hasattr(torch.nn, "LinearCrossEntropyLoss"), reason="PyTorch has it from 2.13 on")
 def test_linear_cross_entropy_loss_takes_pytorchs_state():
     theirs = torch.nn.LinearCrossEntropyLoss(5, 4, out_features=(2,), bias=True, weight=WEIGHT)

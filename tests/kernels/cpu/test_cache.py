@@ -1,11 +1,13 @@
 """Compiled once per machine; a cache that is damaged, read-only or absent costs time and nothing else."""
 
 import os
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
 
+from lastlayer.kernels.cpu import _compile
 from tests.kernels.test_select import python
 
 SOFTMAX = """
@@ -75,3 +77,24 @@ except RuntimeError as error:
     print(error)
 """
     assert "erf" in python(code)
+
+
+def test_a_kernel_is_stored_for_its_sources_and_its_processor(monkeypatch, tmp_path):
+    import llvmlite.binding as llvm
+
+    digest = _compile._digest.__wrapped__
+    here = digest()
+    assert digest() == here
+    features = {"avx2": False, **llvm.get_host_cpu_features()}
+    monkeypatch.setattr(
+        llvm, "get_host_cpu_features", lambda: llvm.FeatureMap({**features, "avx2": not features["avx2"]})
+    )
+    assert digest() != here
+    monkeypatch.undo()
+    sources = tmp_path / "native"
+    shutil.copytree(_compile._SOURCES, sources, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(_compile, "_SOURCES", sources)
+    assert digest() == here
+    with (sources / "math.py").open("a") as file:
+        file.write("\n")
+    assert digest() != here

@@ -92,3 +92,42 @@ def test_log_softmax_and_softmax(row, dtype):
         loss = reference.exact_cross_entropy(exactly, j)
         assert reference.ulps(logs[j].item(), -loss, dtype) <= WIDTH[dtype]
         assert reference.ulps(probabilities[j].item(), mpmath.exp(-loss), dtype) <= WIDTH[dtype]
+
+
+def test_a_large_term_swallows_no_small_ones():
+    """Each of 100,000 terms is lost beside exp(−0.1); together they are two hundred units in the last place."""
+    z = torch.full((1, 100_000), -41.0, dtype=torch.float64)
+    z[0, 0], z[0, 1] = 0.0, -0.1
+    exact = mpmath.log1p(mpmath.exp(mpmath.mpf(z[0, 1].item())) + 99_998 * mpmath.exp(-41))
+    found = functional.cross_entropy(z, torch.tensor([0]), backend="cpu").item()
+    assert reference.ulps(found, exact, torch.float64) <= 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_equal_largest_classes_below_a_later_one(dtype):
+    """The first block has four largest entries; all four count when the second has a larger one."""
+    z = torch.full((1, 2000), -50.0, dtype=dtype)
+    z[0, [0, 1, 40, 500]], z[0, 1500] = 0.0, 1.0
+    exact = mpmath.log1p(4 * mpmath.exp(-1) + 1995 * mpmath.exp(-51))
+    found = functional.cross_entropy(z, torch.tensor([1500]), backend="cpu").item()
+    assert reference.ulps(found, exact, dtype) <= 3
+
+
+@pytest.mark.parametrize("row", [[0.0, -3.33, -3.33], [0.0, -3.3355, -3.34]], ids=str)
+def test_the_gradient_of_label_smoothing(row):
+    """p − ε/C, where the two are nearly equal."""
+    z = torch.tensor([row], requires_grad=True)
+    functional.cross_entropy(z, torch.tensor([0]), label_smoothing=0.1, backend="cpu").backward()
+    terms = [mpmath.exp(mpmath.mpf(v)) for v in z.detach()[0].tolist()]
+    for j in (1, 2):
+        exact = terms[j] / mpmath.fsum(terms) - mpmath.mpf(0.1) / 3
+        assert reference.ulps(z.grad[0, j].item(), exact, torch.float32) <= 4
+
+
+def test_bfloat16_rounds_a_tie_to_even():
+    """½·weight lies in the middle between two numbers of 8 bits; the lower is even first, the upper then."""
+    weight = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20])
+    x = torch.zeros(3, dtype=torch.bfloat16, requires_grad=True)
+    target = torch.zeros(3, dtype=torch.bfloat16)
+    functional.binary_cross_entropy_with_logits(x, target, weight, reduction="sum", backend="cpu").backward()
+    assert x.grad.tolist() == [0.5, 0.5 + 2**-7, 0.5 + 2**-8]

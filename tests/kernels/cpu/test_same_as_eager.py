@@ -1,6 +1,7 @@
 """Compiled and eager kernels mean the same: every option, dtype and edge."""
 
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -160,3 +161,16 @@ def test_large_results_ask_for_huge_pages(monkeypatch):
     assert [tensor.nbytes for tensor in asked] == [2**25]
     monkeypatch.undo()
     assert (_memory.empty(torch.zeros(1), 2**23).fill_(1.0) == 1).all()
+
+
+def test_logits_that_a_checkpoint_lets_go_are_gone():
+    """What is kept for the backward goes through autograd's hooks; nothing else holds on to the logits."""
+    base = torch.randn(50, 1000, requires_grad=True)
+    logits, target = base * 2, torch.arange(50)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
+        loss = functional.cross_entropy(logits, target, backend="cpu")
+    alive = weakref.ref(logits)
+    del logits
+    assert alive() is None
+    loss.backward()
+    assert base.grad.abs().max() > 0
