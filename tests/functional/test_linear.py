@@ -218,6 +218,7 @@ def test_the_gradient_of_a_half_precision_weight_is_summed_in_float32(monkeypatc
     assert error < 2**-7
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("x", "w", "message"),
     [

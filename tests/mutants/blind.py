@@ -282,8 +282,8 @@ MUTANTS = (
     Mutant(
         "pos_weight_on_both_terms",
         "kernels/cpu/native/binary_cross_entropy.py",
-        "        loss = (of_yes * pos if yes else of_yes) + of_no\n        if focal:\n            high",
-        "        loss = (of_yes + of_no) * pos if yes else of_yes + of_no\n        if focal:\n            high",
+        "        return loss + where(no == zero, zero, no *",
+        "        no = no * pos if yes else no\n        return loss + where(no == zero, zero, no *",
         "right for every target of 1",
         "tests/nn/test_heads.py::test_multi_label_head_is_sigmoids_and_bce",
     ),

@@ -88,7 +88,12 @@ def forward(kind: str, *choices: Any) -> Any:
 
 
 def backward(kind: str, *choices: Any) -> Any:
-    """Gradient of the logits from that of the result, p being computed anew."""
+    """Gradient of the logits from that of the result, p being computed anew.
+
+    With c the gradient g at the largest class, Σ p·(g − c) leaves the largest class out, and so nothing cancels where
+    its p is near 1: softmax gives p·((g − c) − Σ p·(g − c)). log_softmax gives g − p·Σ g, at the largest class
+    (c·S − Σ of the other g) / (1 + S).
+    """
     spec = Spec(*choices)
     form = spec.form
     number, width, size = form.number, form.width, SIZE[spec.storage]
@@ -96,16 +101,25 @@ def backward(kind: str, *choices: Any) -> Any:
     load, load_first = reader(spec.storage, number, width)
     store, store_first = writer(spec.storage, number, width)
     eight, total_of, fill = as_eight_doubles(form), sum_of_eight(), filled(types.float64, 8)
-    step, zero, half_down = width * size, number(0), 2.0 ** (-form.lift // 2)
+    step, zero, one, half_down, nan = width * size, number(0), number(1), 2.0 ** (-form.lift // 2), float("nan")
     down, logarithm, normaliser = number(half_down), kind == "log_softmax", kind == "logsumexp"
+    none = filled(number, width)
 
     @device
-    def combine(g: Any, p: Any, total: Any, temperature: Any) -> Any:
+    def at_top(u: Any, top: Any, value: Any) -> Any:
+        return where(u == top, value, zero)
+
+    @device
+    def apart(u: Any, top: Any, value: Any) -> Any:
+        return where(u == top, zero, value)
+
+    @device
+    def combine(u: Any, g: Any, p: Any, total: Any, c: Any, mark: Any, special: Any, temperature: Any) -> Any:
         if normaliser:
             return p * total / number(temperature)
         if logarithm:
-            return (g - p * total) / number(temperature)
-        return p * (g - total) / number(temperature)
+            return where(u == mark, special, g - p * total) / number(temperature)
+        return p * ((g - c) - total) / number(temperature)
 
     def kernel(words: Any) -> None:
         tasks, rows, rows_per_task, classes = (
@@ -114,41 +128,64 @@ def backward(kind: str, *choices: Any) -> Any:
         logits, stride, saved = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
         result, gradient, temperature = integer_at(words, 8), integer_at(words, 9), double_at(words, 10)
         whole = classes // width
-        left = classes - whole * width
+        left, tail = classes - whole * width, whole * step
+        ones = none(one)
         task = next_task(words, -1)
         while task < tasks:
             first = task * rows_per_task
             for row in range(first, min(first + rows_per_task, rows)):
                 z, out, g = logits + row * stride, result + row * classes * size, gradient + row * classes * size
-                top = number(double_at(saved, row))
-                scale = number(half_down / (1.0 + double_at(saved, rows + row)))
-                # 1. what all classes share: Σ g·p, Σ g, or the row's own gradient
-                sums = fill(0.0)
-                if not normaliser:
-                    for i in range(whole):
-                        v = load(g + i * step)
-                        if not logarithm:
-                            v = v * (exp_below(adjust(load(z + i * step), 0.0, temperature), top) * scale * down)
-                        sums = sums + eight(v)
-                    if left > 0:
-                        v = load_first(g + whole * step, left, zero)
-                        if not logarithm:
-                            u = adjust(load_first(z + whole * step, left, zero), 0.0, temperature)
-                            v = first_of(left, v * (exp_below(u, top) * scale * down), zero)
-                        sums = sums + eight(v)
-                total = number(total_of(sums))
+                top, rest = number(double_at(saved, row)), double_at(saved, rows + row)
+                scale = number(half_down / (1.0 + rest))
+                c, mark, special, total = zero, number(nan), zero, zero
                 if normaliser:
                     total = number(double_at(gradient, row))
-                # 2. every class
+                else:
+                    # 1. the gradient at the largest class, and what the others have
+                    tops, counts, others = fill(0.0), fill(0.0), fill(0.0)
+                    for i in range(whole):
+                        u, v = adjust(load(z + i * step), 0.0, temperature), load(g + i * step)
+                        tops, counts = tops + eight(at_top(u, top, v)), counts + eight(at_top(u, top, ones))
+                        others = others + eight(apart(u, top, v))
+                    if left > 0:
+                        u = adjust(load_first(z + tail, left, zero), 0.0, temperature)
+                        v = load_first(g + tail, left, zero)
+                        tops = tops + eight(first_of(left, at_top(u, top, v), zero))
+                        counts = counts + eight(first_of(left, at_top(u, top, ones), zero))
+                        others = others + eight(first_of(left, apart(u, top, v), zero))
+                    largest, count, rest_of_g = total_of(tops), total_of(counts), total_of(others)
+                    c = number(largest / count)
+                    if logarithm:
+                        total = number(largest + rest_of_g)
+                        special = number((largest * rest - rest_of_g) / (1.0 + rest))
+                        if count == 1.0:
+                            mark = top
+                    else:
+                        # 2. Σ p·(g − c)
+                        sums = fill(0.0)
+                        for i in range(whole):
+                            p = exp_below(adjust(load(z + i * step), 0.0, temperature), top) * scale * down
+                            sums = sums + eight(p * (load(g + i * step) - c))
+                        if left > 0:
+                            p = (
+                                exp_below(adjust(load_first(z + tail, left, zero), 0.0, temperature), top)
+                                * scale
+                                * down
+                            )
+                            v = p * (load_first(g + tail, left, zero) - c)
+                            sums = sums + eight(first_of(left, v, zero))
+                        total = number(total_of(sums))
+                # 3. every class
                 for i in range(whole):
                     u = adjust(load(z + i * step), 0.0, temperature)
                     p = exp_below(u, top) * scale * down
-                    store(out + i * step, combine(p if normaliser else load(g + i * step), p, total, temperature))
+                    v = p if normaliser else load(g + i * step)
+                    store(out + i * step, combine(u, v, p, total, c, mark, special, temperature))
                 if left > 0:
-                    at = whole * step
-                    p = exp_below(adjust(load_first(z + at, left, zero), 0.0, temperature), top) * scale * down
-                    from_above = p if normaliser else load_first(g + at, left, zero)
-                    store_first(out + at, combine(from_above, p, total, temperature), left)
+                    u = adjust(load_first(z + tail, left, zero), 0.0, temperature)
+                    p = exp_below(u, top) * scale * down
+                    v = p if normaliser else load_first(g + tail, left, zero)
+                    store_first(out + tail, combine(u, v, p, total, c, mark, special, temperature), left)
             task = next_task(words, task)
 
     return kernel
