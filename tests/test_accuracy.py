@@ -195,6 +195,9 @@ def test_a_backend_that_does_not_serve_a_call_is_left_out():
 
 def test_a_new_backend_is_a_new_column(monkeypatch):
     monkeypatch.setitem(kernels.BACKENDS, "other", kernels.BACKENDS["eager"])
+    select = kernels.select
+    as_eager = {"other": "eager"}
+    monkeypatch.setattr(kernels, "select", lambda op, x, backend: select(op, x, as_eager.get(backend, backend)))
     (question,) = [q for q in elementwise.questions(torch.float16, 16) if q.name == "sigmoid, easy"]
     (result,) = measure.results([question], [column for column in columns() if column[2] == "cpu"])
     assert result.scores["other"] == result.scores["eager"]

@@ -67,7 +67,8 @@ def _forward(kind: str, logits: Tensor, temperature: float) -> tuple[tuple[Tenso
     saved = torch.empty((2, z.shape[0]), dtype=torch.float64)  # largest logit, and the sum of the others' exponentials
     if kind == "logsumexp":
         per_row = torch.empty(z.shape[0], dtype=torch.float64)
-        _call("forward", kind, z, temperature, False, saved, per_row, None)
+        # near 0 the largest logit and the rest of the sum cancel: float32 in float64
+        _call("forward", kind, z, temperature, True, saved, per_row, None)
         return (per_row.to(logits.dtype).reshape(logits.shape[:-1]),), (saved,)
     result = _memory.empty(z, *z.shape)
     _call("forward", kind, z, temperature, False, saved, result, None)

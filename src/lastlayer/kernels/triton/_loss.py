@@ -29,7 +29,8 @@ def finish(
 
     Loss and penalty are 0 where a row is ignored and NaN where its index names no class.
     """
-    others = below_top(top, s, c)
+    # A largest logit of ±inf is no distribution: inf − inf makes the row NaN.
+    others = below_top(top, s, c) + (top - top).to(tl.float64)
     log_sum = log1p(others)
     inverse = 1.0 / (1.0 + others)
     lse = top.to(tl.float64)
@@ -56,7 +57,8 @@ def finish(
         picked = log_sum + gap
         if HAS_WEIGHT:
             row_weight = tl.load(weight + y, mask=kept, other=0.0).to(tl.float64)
-            picked = picked * row_weight
+            # No share of an infinite surprisal is 0.
+            picked = tl.where((row_weight == 0.0) & (picked == float("inf")), 0.0, picked * row_weight)
             share = share * row_weight
         if HAS_SMOOTHING:
             picked = picked * (1.0 - smoothing)
