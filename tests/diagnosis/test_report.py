@@ -147,7 +147,7 @@ def test_only_the_loss_is_positional():
 
 
 @pytest.mark.parametrize("options", [
-    {"loss": 1.5}, {"error": 3}, {"model": "resnet", "batch": (1, 2)}, {"history": object(), "classes": 2},
+    {"loss": 1.5}, {"error": 3}, {"model": "resnet", "batch": (1, 2)}, {"history": 5j, "classes": 2},
     {"class_maps": {"train": 3}},
 ], ids=str)  # fmt: skip
 def test_what_cannot_be_looked_at_is_said(options):
