@@ -94,7 +94,8 @@ def test_what_cannot_be_read(call, typed, tmp_path):  # noqa: F811
     broken.write_text("def f(:\n")
     plain.write_text("x = 1\n")
     code, out, _ = call("doctor", broken)
-    assert (code, "broken.py, line 1 cannot be parsed" in out) == (1, True)
+    # a long path is wrapped
+    assert (code, "broken.py, line 1 cannot be parsed" in " ".join(out.split())) == (1, True)
     code, out, _ = call("doctor", plain)
     assert (code, "Cannot tell" in out) == (0, True)
     code, _, err = call("doctor", tmp_path / "absent.py")
