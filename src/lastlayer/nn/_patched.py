@@ -12,7 +12,7 @@ from contextlib import ContextDecorator
 from functools import update_wrapper
 from inspect import Parameter, signature
 from types import ModuleType, TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -125,7 +125,7 @@ def patched() -> "Patched":
 class Patched(ContextDecorator):
     """What `patched()` returns; every one of them counts the same blocks."""
 
-    def enable(self) -> Self:
+    def enable(self) -> "Patched":
         """Open a block: replace the functions unless they are replaced already."""
         global _enabled
         with _lock:
@@ -142,7 +142,7 @@ class Patched(ContextDecorator):
                 _put({id(ours): (ours, theirs) for theirs, ours in _replacements.values()})
             _enabled = max(_enabled - 1, 0)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Patched":
         return self.enable()
 
     def __exit__(
