@@ -39,8 +39,8 @@ MUTANTS = (
     Mutant(
         "softmax_gradient_without_temperature",
         "kernels/cpu/native/softmax.py",
-        "return p * (g - total) / number(temperature)",
-        "return p * (g - total)",
+        "return p * ((g - c) - total) / number(temperature)",
+        "return p * ((g - c) - total)",
         "the chain rule forgotten in one of three branches",
         "tests/functional/test_softmax.py::test_temperature_divides_the_gradient_too",
     ),
