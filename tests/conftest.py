@@ -1,8 +1,13 @@
 """What every test gets."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell starts its background jobs with interrupts ignored, and what they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 
