@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, diagnosis, processes, run_folder, training
+from lastlayer.classifier import backbones, diagnosis, processes, resuming, run_folder, training
 from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
@@ -24,8 +25,10 @@ from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
+from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.decisions import Calibration, calibrate, temperature
@@ -44,20 +47,34 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
+    fingerprint: str
 
 
-def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
-    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
+def fit(
+    source: Any, config: Config, listener: Listener, folder: Path | None, earlier: Begun | None = None
+) -> tuple[Record, Network]:
+    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after.
+
+    With `earlier`, go on with the run in `folder` that was cut off.
+    """
     started = time.monotonic()
     helper = training.accelerator(config)
     journal = Journal(listener if helper.is_main_process else Silent())
-    folder = folder if helper.is_main_process else None
+    keeping, folder = folder, folder if helper.is_main_process else None
+    about = _begun(source, config, helper)
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, _checked_kind(source, config))
-            if folder is not None:
+            if earlier is not None and keeping is not None:
+                resuming.check(keeping, earlier, about, journal)
+                claims.enter_context(resuming.held(folder))
+            elif folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
+                resuming.begin(folder, about)
+                claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
+            keeper = Keeper(keeping, config.checkpoint_minutes, helper, resuming.marks(about, ready.fingerprint))
+            checkpoint = None if earlier is None else resuming.newest(keeper, journal)
         spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
@@ -67,12 +84,17 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, folder)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
     return record, network
+
+
+def _begun(source: Any, config: Config, helper: Any) -> Begun:
+    data = str(source) if isinstance(source, (str, Path)) else None
+    return Begun(config, data, helper.num_processes, run_folder.versions())
 
 
 def _checked_kind(source: Any, config: Config) -> str:
@@ -120,7 +142,8 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing)
+    seen_by_training = resuming.fingerprint(rows, contents, split._asdict(), target)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training)
 
 
 def _folders(source: Any) -> Sequence[str]:
@@ -151,7 +174,8 @@ def _train(
     journal: Journal,
     request: StopRequest,
     helper: Any,
-    folder: Path | None,
+    keeper: Keeper,
+    checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
@@ -163,11 +187,6 @@ def _train(
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
         f"{together}"
     )
-
-    def keep(weights: training.Weights) -> None:
-        if folder is not None:
-            run_folder.write_checkpoint(folder, weights)
-
     history = training.train(
         network,
         parts["train"],
@@ -177,7 +196,8 @@ def _train(
         journal=journal,
         request=request,
         helper=helper,
-        on_best=keep,
+        keeper=keeper,
+        checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
     diagnosis.of_curve(history, len(ready.task.classes), journal)
