@@ -4,7 +4,6 @@ import math
 import os
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -41,15 +40,21 @@ def workers(config: Config, kind: str) -> int:
     return 0 if kind == "table" else min(4, (os.cpu_count() or 1) // 2)
 
 
-def expected_losses(target: Tensor, classes: int) -> tuple[float, float]:
-    """log C, and the entropy of the class frequencies, in nats.
+def expected_losses(target: Tensor, choices: int) -> tuple[float, float]:
+    """The log of the number of answers to choose from, and the entropy of their frequencies, in nats.
+
+    Of several labels (rows, classes) the mean over the labels.
 
     >>> [round(loss, 4) for loss in expected_losses(torch.tensor([0, 0, 0, 1]), 2)]
     [0.6931, 0.5623]
     """
-    counts = torch.tensor(list(Counter(target.tolist()).values()), dtype=torch.float64)
-    share = counts / counts.sum()
-    return math.log(classes), float(-(share * share.log()).sum())
+    if target.dim() == 2:
+        yes = target.double().mean(0)
+        share = torch.stack([yes, 1 - yes])
+    else:
+        share = torch.bincount(target).double() / max(len(target), 1)
+    entropy = -torch.xlogy(share, share).sum(0)
+    return math.log(choices), float(entropy.mean())
 
 
 class Loop:
@@ -92,7 +97,8 @@ class Loop:
         self.batches = loader(rows, self.order, workers(config, kind))
         self.model, self.optimizer = helper.prepare(network, optimisation.optimizer_for(network, config))
         self.journal, self.request = journal, request
-        self.expected = expected_losses(rows.labelled, network.classes)
+        self.task = network.task
+        self.expected = expected_losses(rows.labelled, network.task.choices)
         self.first_loss = math.nan
         self.number, self.step, self.rows, self.parts = 1, 0, 0, config.accumulate
         self.total = torch.zeros((), device=helper.device)
@@ -217,10 +223,9 @@ class Loop:
     def _say_first(self, loss: float) -> None:
         self.first_loss = loss
         nothing, prior = self.expected
-        classes = round(math.exp(nothing))
         self.journal.say(
-            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {classes} = {nothing:.4f}; one "
-            f"that knows only the class frequencies {prior:.4f}."
+            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {self.task.choices} = "
+            f"{nothing:.4f}; one that knows only the {self.task.frequencies} {prior:.4f}."
         )
 
     def finish(self) -> nn.Module:

@@ -22,7 +22,7 @@ from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
 
 __all__ = [
-    "History", "Weights", "accelerator", "batch_size", "decided", "expected_losses", "predict_logits", "shared_logits",
+    "History", "Weights", "accelerator", "batch_size", "expected_losses", "predict_logits", "shared_logits",
     "train", "workers",
 ]  # fmt: skip
 
@@ -162,7 +162,7 @@ def _judge(loop: Loop, loss: float, network: Network, validation: Examples, hist
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
     score = log_loss(logits, validation.labelled)
-    accuracy = float((decided(logits) == validation.labelled).double().mean())
+    accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(loop.number, loss, score, accuracy, loop.seconds(), best)
 
@@ -175,11 +175,6 @@ def _diverged(number: int, loss: float, config: Config, history: History, journa
     if not history.epochs:
         raise DataError(said[0].upper() + said[1:])
     journal.say(f"Stopped: {said} The best epoch so far is kept.")
-
-
-def decided(logits: Tensor) -> Tensor:
-    """The index of the predicted class: the largest logit, or whether the single one is above 0."""
-    return (logits > 0).long() if logits.dim() == 1 else logits.argmax(1)
 
 
 def shared_logits(network: nn.Module, examples: Examples, device: Any, helper: Any, workers: int = 0) -> Tensor:
