@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-import torch
 import yaml
 from safetensors import safe_open
 

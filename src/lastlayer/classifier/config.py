@@ -45,6 +45,12 @@ class Config:
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
         lr: Learning rate of AdamW.
         weight_decay: Of AdamW.
+        class_weights: "balanced" (each class counts as much as the others), weights by class ("cat=2,dog=0.5", in
+            Python also a dictionary), or a .json, .yaml or .csv file of them.
+        pos_weight: For sigmoids, how much a yes counts: a number, "balanced", or one per label, as class weights.
+        focal_gamma: For sigmoids, γ of the focal factor (1 − p_t)^γ.
+        label_smoothing: The share of each target that is spread over all answers.
+        z_loss: For softmax, factor of (log Σ exp z)² in the loss.
         schedule: Of the learning rate after the warm-up: "constant"; "cosine" and "linear" fall to 1 % of it.
         warmup: Epochs in which the learning rate rises from near 0.
         clip_norm: Gradients are scaled down to this norm where theirs is larger; None leaves them.
@@ -81,6 +87,11 @@ class Config:
     batch_size: int | None = None
     lr: float = 2e-3
     weight_decay: float = 1e-2
+    class_weights: str | None = None
+    pos_weight: str | None = None
+    focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     warmup: float = 0.0
     clip_norm: float | None = None
@@ -93,7 +104,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = _fitted(field.name, field.type, getattr(self, field.name))
+            value = getattr(self, field.name)
+            value = _fitted(field.name, field.type, _by_class(value) if field.name in _BY_CLASS else value)
             object.__setattr__(self, field.name, value)
         if isinstance(self.target, tuple):  # a list of one column is that column
             object.__setattr__(self, "target", self.target[0] if len(self.target) == 1 else self.target or None)
@@ -177,6 +189,9 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 1_000_000),
     ("lr", 1e-8, 10),
     ("weight_decay", 0, 10),
+    ("focal_gamma", 0, 10),
+    ("label_smoothing", 0, 0.9),
+    ("z_loss", 0, 1),
     ("warmup", 0, 1_000),
     ("clip_norm", 1e-6, 1e6),
     ("accumulate", 1, 100_000),
@@ -185,6 +200,17 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
     ("seed", 0, 2**63 - 1),
 )
+
+
+_BY_CLASS = ("class_weights", "pos_weight")
+
+
+def _by_class(value: object) -> object:
+    """A number or a dictionary of numbers as the text that a flag would hold."""
+    if isinstance(value, dict):
+        pairs = [f"{name}={number!r}" for name, number in value.items()]
+        return ",".join(f'"{pair}"' if "," in pair else pair for pair in pairs)
+    return repr(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _fitted(name: str, type_: Any, value: object) -> object:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, diagnosis, processes, resuming, run_folder, training
+from lastlayer.classifier import backbones, diagnosis, objective, processes, resuming, run_folder, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
@@ -27,6 +27,7 @@ from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.objective import Objective
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
@@ -65,6 +66,7 @@ def fit(
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, _checked_kind(source, config))
+            objective.check(config)
             if earlier is not None and keeping is not None:
                 resuming.check(keeping, earlier, about, journal)
                 claims.enter_context(resuming.held(folder))
@@ -73,9 +75,12 @@ def fit(
                 resuming.begin(folder, about)
                 claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
-            keeper = Keeper(keeping, config.checkpoint_minutes, helper, resuming.marks(about, ready.fingerprint))
+            loss = _objective(ready, config, journal)
+            config = objective.portable(config, loss, ready.task)
+            marks = resuming.marks(about, data=ready.fingerprint, loss=loss)
+            keeper = Keeper(keeping, config.checkpoint_minutes, helper, marks)
             checkpoint = None if earlier is None else resuming.newest(keeper, journal)
-        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, objective=loss)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
@@ -305,6 +310,16 @@ def _calibration(found: Calibration) -> str:
     if found.fitted == temperature.MOST:
         return "Temperature stays 1: rows that it is fitted to are predicted no better than at random."
     return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
+
+
+def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    found = objective.objective(config, ready.task, counts, len(rows))
+    sentence = objective.said(found, ready.task)
+    if sentence is not None:
+        journal.say(sentence)
+    return found
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:

@@ -223,6 +223,9 @@ class Loop:
     def _say_first(self, loss: float) -> None:
         self.first_loss = loss
         nothing, prior = self.expected
+        if not self.network.objective.is_plain:
+            self.journal.say(f"First batch: loss {loss:.4f}, which weights, focal factor or smoothing change.")
+            return
         self.journal.say(
             f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {self.task.choices} = "
             f"{nothing:.4f}; one that knows only the {self.task.frequencies} {prior:.4f}."

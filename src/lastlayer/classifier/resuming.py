@@ -18,6 +18,7 @@ from lastlayer.classifier.data.rows import Rows, plural
 from lastlayer.classifier.files import reading, write_whole
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.keeping import Keeper
+from lastlayer.classifier.objective import Objective
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError
 from lastlayer.messages.wording import option
 
@@ -114,9 +115,9 @@ def check(run: Path, earlier: Begun, now: Begun, journal: Journal) -> None:
         journal.say(f"Other versions than the run began with ({', '.join(other)}): last digits may differ.")
 
 
-def marks(begun: Begun, data: str) -> dict[str, str]:
-    """What a checkpoint belongs to."""
-    return {"data": data, "settings": begun.settings}
+def marks(begun: Begun, *, data: str, loss: Objective) -> dict[str, str]:
+    """What a checkpoint belongs to; the weights of a loss may come from a file, which may have changed."""
+    return {"data": data, "settings": begun.settings, "loss": _digest(loss.to_dict())}
 
 
 def newest(keeper: Keeper, journal: Journal) -> Checkpoint | None:
@@ -156,8 +157,8 @@ def _check_marks(run: Path, then: dict[str, str], now: dict[str, str]) -> None:
         )
     if changed:
         raise RunError(
-            f"the checkpoints of the run {run} belong to other settings: the folder has been changed. Restore it from "
-            "a copy, or train anew."
+            f"the checkpoints of the run {run} belong to other {' and other '.join(changed)}: the folder, or a file of "
+            "weights that the settings name, has been changed. Restore it from a copy, or train anew."
         )
 
 

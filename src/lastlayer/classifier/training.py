@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import processes, resuming
+from lastlayer.classifier import objective, processes, resuming
 from lastlayer.classifier.batches import Examples, in_order, loader
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
@@ -161,6 +161,7 @@ def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
 def _judge(loop: Loop, loss: float, network: Network, validation: Examples, history: History) -> Epoch:
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
+    logits = objective.unweighted(logits, network.objective)
     score = log_loss(logits, validation.labelled)
     accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)

@@ -90,6 +90,22 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=_TRAINING)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=_TRAINING)] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(help="balanced, cat=2,dog=0.5, or a file: how much each class counts.", rich_help_panel=_TRAINING),
+    ] = None,
+    pos_weight: Annotated[
+        str | None, typer.Option(help="For sigmoids: how much a yes counts, or balanced.", rich_help_panel=_TRAINING)
+    ] = None,
+    focal_gamma: Annotated[
+        float | None, typer.Option(help="For sigmoids: of the focal factor.", rich_help_panel=_TRAINING)
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of each target spread over all.", rich_help_panel=_TRAINING)
+    ] = None,
+    z_loss: Annotated[
+        float | None, typer.Option(help="For softmax: holds log Σ exp z near 0.", rich_help_panel=_TRAINING)
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Of the learning rate: constant, cosine or linear.", rich_help_panel=_TRAINING)
     ] = None,
