@@ -1,6 +1,7 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
 import math
+import secrets
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, diagnosis, objective, processes, resuming, run_folder, training
+from lastlayer.classifier import (
+    augmentation,
+    backbones,
+    diagnosis,
+    objective,
+    processes,
+    resuming,
+    run_folder,
+    tracking,
+    training,
+)
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
@@ -32,6 +43,7 @@ from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import Calibration, calibrate, temperature
 from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
@@ -59,14 +71,16 @@ def fit(
     With `earlier`, go on with the run in `folder` that was cut off.
     """
     started = time.monotonic()
-    helper = training.accelerator(config)
+    tracking.check(config, folder)
+    helper = training.accelerator(config, folder)
     journal = Journal(listener if helper.is_main_process else Silent())
     keeping, folder = folder, folder if helper.is_main_process else None
-    about = _begun(source, config, helper)
+    about = _begun(source, config, helper, earlier)
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, _checked_kind(source, config))
             objective.check(config)
+            augmentation.check(config)
             if earlier is not None and keeping is not None:
                 resuming.check(keeping, earlier, about, journal)
                 claims.enter_context(resuming.held(folder))
@@ -89,7 +103,8 @@ def fit(
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
+        trackers = Trackers(helper, keeping, config, about.id)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
         with processes.same_fate(helper):
             if folder is not None:
@@ -97,9 +112,10 @@ def fit(
     return record, network
 
 
-def _begun(source: Any, config: Config, helper: Any) -> Begun:
+def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> Begun:
     data = str(source) if isinstance(source, (str, Path)) else None
-    return Begun(config, data, helper.num_processes, run_folder.versions())
+    name = secrets.token_hex(6) if earlier is None else earlier.id
+    return Begun(config, data, helper.num_processes, run_folder.versions(), name)
 
 
 def _checked_kind(source: Any, config: Config) -> str:
@@ -187,6 +203,7 @@ def _train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper,
+    trackers: Trackers,
     checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
@@ -209,6 +226,7 @@ def _train(
         request=request,
         helper=helper,
         keeper=keeper,
+        trackers=trackers,
         checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))

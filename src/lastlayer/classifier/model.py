@@ -84,7 +84,8 @@ class Network(nn.Module):
         """
         features = self.backbone(*inputs)
         if target is None:
-            return self.head(features)
+            logits: Tensor = self.head(features)
+            return logits
         if isinstance(self.head, MultiClassHead) and self.head.weight is not None:
             summed: Tensor = self.head.loss(features, target, reduction="sum")
             return summed / len(target)
