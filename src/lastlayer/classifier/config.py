@@ -5,6 +5,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from lastlayer.classifier.spelling import as_text
 from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 
@@ -49,6 +50,15 @@ class Config:
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
+        threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
+            "precision@recall=0.9", "cost=1:5" and others; for labels one each, with "micro_" before it one for all.
+        cost: What each decision costs, by true class: "0,1;5,0", "malignant>benign=50", a .csv file, a matrix; of
+            labels what a false yes and a false no cost, "1:5". The least expected cost decides.
+        abstain: Price of deciding nothing; rows whose expected cost is higher are left undecided.
+        coverage: How often prediction sets hold the true class, such as 0.9; None makes none.
+        coverage_per_class: Promise that to the rows of each class, and not only to all together.
+        set_score: "lac": the smallest sets. "aps": larger sets where rows are harder.
+        deploy_prior: Shares of the classes where the model is used: "spam=0.01", "uniform", or a dictionary.
     """
 
     target: str | tuple[str, ...] | None = None
@@ -79,10 +89,18 @@ class Config:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
     seed: int = 42
+    threshold_for: str | None = None
+    cost: str | None = None
+    abstain: float | None = None
+    coverage: float | None = None
+    coverage_per_class: bool = False
+    set_score: Literal["lac", "aps"] = "lac"
+    deploy_prior: str | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = _fitted(field.name, field.type, getattr(self, field.name))
+            value = getattr(self, field.name)
+            value = _fitted(field.name, field.type, as_text(value) if field.name in _AS_TEXT else value)
             object.__setattr__(self, field.name, value)
         if isinstance(self.target, tuple):  # a list of one column is that column
             object.__setattr__(self, "target", self.target[0] if len(self.target) == 1 else self.target or None)
@@ -155,6 +173,7 @@ APPLIES_TO = {
     **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
 }
 
+_AS_TEXT = ("cost", "deploy_prior")  # what Python may also give as a matrix or a dictionary
 _ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation", 0.01, 0.9),
@@ -169,6 +188,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workers", 0, 256),
     ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
     ("seed", 0, 2**63 - 1),
+    ("abstain", 0, 1e300),
+    ("coverage", 1e-6, 1 - 1e-6),
 )
 
 

@@ -1,6 +1,5 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
-import math
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, diagnosis, processes, run_folder, training
+from lastlayer.classifier import backbones, deciding, diagnosis, processes, run_folder, sentences, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
@@ -28,7 +27,7 @@ from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
-from lastlayer.decisions import Calibration, calibrate, temperature
+from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
 from lastlayer.messages.wording import option
@@ -55,10 +54,13 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, _checked_kind(source, config))
+            deciding.check(config)
             if folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
             ready = _prepare(source, config, journal)
-        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
+            policy = _stated(ready, config)
+            config = deciding.portable(config, policy, ready.task)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
@@ -221,21 +223,23 @@ def _finish(
         if name in parts
     }
     held_out = "calibration" if "calibration" in parts else "validation"
-    found = calibrate(logits[held_out], parts[held_out].labelled)
-    calibration = _calibration(found)
-    journal.say(calibration)
-    spec = replace(spec, temperature=found.temperature)
+    found = deciding.fitted(spec.policy, logits[held_out], parts[held_out].labelled, ready.task, config)
+    for sentence in (found.calibration, *found.said):
+        journal.say(sentence)
+    spec = replace(spec, policy=found.policy)
     judge = "test" if "test" in logits else "validation"
     judged = ready.rows.select(getattr(ready.split, judge))
     target = parts[judge].labelled
-    evaluation = evaluate(logits[judge], target, judged.names, ready.task, found.temperature, judge)
+    evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
+    if evaluation.decided is not None and evaluation.decided.coverage is not None:
+        journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge))
     worst = evaluation.worst[0].row
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
         "classes": _class_counts(ready),
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
-        "calibration": {name: value for name, value in asdict(found).items() if value == value},
+        **found.facts,
         "training": {
             "best_epoch": history.best_epoch,
             "interrupted": history.interrupted,
@@ -251,7 +255,7 @@ def _finish(
         config=config,
         epochs=history.epochs,
         best_epoch=history.best_epoch,
-        calibration=calibration,
+        calibration=found.calibration,
         notes=journal.notes,
         left_out=data["left_out"],
         evaluation=evaluation,
@@ -274,17 +278,10 @@ def _finish(
     )
 
 
-def _calibration(found: Calibration) -> str:
-    scores = f"log-loss of held-out rows {found.before:.4f} → {found.after:.4f}"
-    if found.kept:
-        return f"Temperature {found.temperature:.4f} is kept: {scores}."
-    if math.isnan(found.fitted):
-        return "Temperature stays 1: there are too few rows to fit one."
-    if found.fitted == temperature.LEAST:
-        return "Temperature stays 1: every row that could tell is right, so nothing says how sure is too sure."
-    if found.fitted == temperature.MOST:
-        return "Temperature stays 1: rows that it is fitted to are predicted no better than at random."
-    return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
+def _stated(ready: _Prepared, config: Config) -> Policy:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    return deciding.stated(ready.task, counts, len(rows), config)
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
@@ -324,8 +321,29 @@ def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str)
     """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
     task = spec.task
     truth = None if target is None else target.double() if task.kind == "multilabel" else int(target)
-    trace = explain(logits, truth, classes=task.names, kind=task.kind, temperature=spec.temperature)
-    context = {"input": name, "prediction": task.spelled(task.decided(logits.unsqueeze(0))[0])}
+    policy, alone = spec.policy, logits.unsqueeze(0)
+    if policy.corrects or isinstance(policy.temperature, tuple):  # more than one number between logits and these
+        z, divided = policy.logits(alone)[0], 1.0
+    else:
+        z, divided = logits, policy.temperature
+    threshold = policy.thresholds[0] if policy.thresholds and len(set(policy.thresholds)) == 1 else 0.5
+    trace = explain(
+        z,
+        truth,
+        classes=task.names,
+        kind=task.kind,
+        temperature=divided,
+        threshold=threshold if 0 < threshold < 1 else 0.5,
+    )
+    decision = policy.decide(alone)[0]
+    open_ = decision == ABSTAINED
+    context = {"input": name, "prediction": task.spelled(decision.clamp_min(0))}
+    if bool(open_.any()):
+        left = (
+            [each for each, is_open in zip(task.names, open_.tolist(), strict=True) if is_open] if open_.dim() else []
+        )
+        context = {"input": name, "prediction": "left undecided" if not left else context["prediction"]}
+        context |= {"undecided": ", ".join(left)} if left else {}
     if trace.kind == "multiclass":
         facts = trace["decision"].facts
         context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
@@ -345,7 +363,7 @@ def judged_again(record: Record) -> Evaluation:
     task = record.spec.task
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
+    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
 
 
 def _answer(kept: str | list[str]) -> Answer:
@@ -359,6 +377,24 @@ def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
         return None
     row = table["input"].index(name)
     return _kept_logits(record, table)[row], _answer(table["target"][row])
+
+
+def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[ModelSpec, list[str]]:
+    """The model with decisions as `settings` say, fitted on the logits that the run kept; and what was decided."""
+    task, table = record.spec.task, record.predictions.to_pydict()
+    config = Config.of(deciding.overruling(settings), record.config)
+    counts = [record.data["classes"]["train"][name] for name in task.names]
+    before = record.spec.policy
+    asked = deciding.stated(
+        task, counts, record.data["rows"]["train"], config, weight=before.weight, pos_weight=before.pos_weight
+    )
+    part = "calibration" if "calibration" in table["split"] else "validation"
+    rows = [row for row, name in enumerate(table["split"]) if name == part]
+    target = task.targets([_answer(table["target"][row]) for row in rows])
+    found = deciding.decided_again(
+        replace(asked, temperature=before.temperature), _kept_logits(record, table)[rows], target, task, config
+    )
+    return replace(record.spec, policy=found.policy), list(found.said)
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:

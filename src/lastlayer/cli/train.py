@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
 
@@ -90,6 +92,13 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    threshold_for: ThresholdFor = None,
+    cost: Cost = None,
+    abstain: Abstain = None,
+    coverage: SetCoverage = None,
+    coverage_per_class: PerClass = None,
+    set_score: SetScore = None,
+    deploy_prior: DeployPrior = None,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML of settings, such as config.yaml of a run; flags overrule it.", rich_help_panel=_RUN),
@@ -131,7 +140,7 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
 
 def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     from lastlayer.cli import console
-    from lastlayer.cli.scores import score_table
+    from lastlayer.cli.scores import decision_table, score_table
 
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
@@ -141,6 +150,8 @@ def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     screen = console.out()
     screen.print()
     screen.print(score_table(found))
+    if found.decided is not None:
+        screen.print(decision_table(found.decided, found.classes))
     screen.print()
     screen.print(f"Run folder: {folder}")
     screen.print(f"Report:     {folder / 'report.html'}")
