@@ -38,15 +38,18 @@ def test_without_chance_aps_covers_at_least_as_much():
     logits, target = honest(rows=3000)
     log_p = logits.log_softmax(1)
     plain, drawn = set_scores(log_p, "aps"), set_scores(log_p, "aps", random=torch.Generator().manual_seed(0))
-    assert (drawn <= plain + 1e-12).all()
-    limits = set_limits(plain[:1500], target[:1500], 0.9)
-    assert measured_coverage(plain[1500:] <= limits, target[1500:]).total.high > 0.9
+    assert (drawn >= plain).all()
+    for coverage in (0.3, 0.9):
+        limits = set_limits(plain[:1500], target[:1500], coverage)
+        found = measured_coverage(plain[1500:] <= limits, target[1500:])
+        assert found.total.high > coverage
+        assert found.empty == 0
 
 
 def test_aps_by_hand():
     p = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
-    assert set_scores(p.log(), "aps").tolist()[0] == pytest.approx([1.0, 0.5, 0.8])
-    assert set_scores(p.log(), "aps", penalty=0.1, free=1).tolist()[0] == pytest.approx([1.2, 0.5, 0.9])
+    assert set_scores(p.log(), "aps").tolist()[0] == pytest.approx([0.8, 0, 0.5])
+    assert set_scores(p.log(), "aps", penalty=0.1, free=1).tolist()[0] == pytest.approx([1.0, 0, 0.6])
     assert set_scores(p.log(), "lac").tolist()[0] == pytest.approx([-math.log(0.2), math.log(2), -math.log(0.3)])
 
 

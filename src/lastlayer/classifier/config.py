@@ -57,7 +57,7 @@ class Config:
         abstain: Price of deciding nothing; rows whose expected cost is higher are left undecided.
         coverage: How often prediction sets hold the true class, such as 0.9; None makes none.
         coverage_per_class: Promise that to the rows of each class, and not only to all together.
-        set_score: "lac": the smallest sets. "aps": larger sets where rows are harder.
+        set_score: "lac": the smallest sets. "aps": larger sets where rows are harder, and none is empty.
         deploy_prior: Shares of the classes where the model is used: "spam=0.01", "uniform", or a dictionary.
     """
 

@@ -394,7 +394,14 @@ def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[ModelSpec, l
     found = deciding.decided_again(
         replace(asked, temperature=before.temperature), _kept_logits(record, table)[rows], target, task, config
     )
-    return replace(record.spec, policy=found.policy), list(found.said)
+    said = list(found.said)
+    if config.coverage is not None and "test" in table["split"]:
+        rows = [row for row, name in enumerate(table["split"]) if name == "test"]
+        target = task.targets([_answer(table["target"][row]) for row in rows])
+        measured = deciding.decided(found.policy, _kept_logits(record, table)[rows], target)
+        if measured is not None and measured.coverage is not None:
+            said.append(sentences.covered(measured.coverage, task, "test"))
+    return replace(record.spec, policy=found.policy), said
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:

@@ -35,7 +35,7 @@ PerClass = Annotated[
     typer.Option("--coverage-per-class", help="Promise that to the rows of each class.", rich_help_panel=_PANEL),
 ]
 SetScore = Annotated[
-    str | None, typer.Option(help="lac (smallest sets) or aps (larger where it is hard).", rich_help_panel=_PANEL)
+    str | None, typer.Option(help="lac (smallest sets) or aps (none is empty).", rich_help_panel=_PANEL)
 ]
 DeployPrior = Annotated[
     str | None,
@@ -45,5 +45,10 @@ DeployPrior = Annotated[
 
 def deciding(model: "Classifier", **flags: Any) -> "Classifier":
     """The classifier with the decisions that the flags say; itself where they say nothing."""
+    from lastlayer.cli.shown import Shown
+
     given = {name: value for name, value in flags.items() if value is not None}
-    return model.deciding(**given) if given else model
+    if not given:
+        return model
+    model.listener = Shown()
+    return model.deciding(**given)

@@ -93,7 +93,7 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
 
 
 def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
-    """What decisions cost, how many are left open, and how often sets hold the truth, class by class if they are few."""
+    """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
     table = _table("Decisions", "", ">value", ">95 % interval")
     shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
     if found.coverage is not None:

@@ -37,19 +37,21 @@ def set_scores(
 
     Args:
         log_p: Log-probabilities in nats.
-        score: "lac": the surprise −log p, which makes the smallest sets on average. "aps": the probability of all
-            classes that are no less probable than this one, which makes sets that are larger where rows are harder.
+        score: "lac": the surprise −log p. It makes the smallest sets on average and meets the coverage as it is asked
+            for, for which a model that is right more often than that pays with empty sets. "aps": the probability of
+            all classes that are more probable. It makes sets that are larger where rows are harder, and none is
+            empty: the most probable class is in each, so that they cover at least as much as the model is right.
         penalty: Of "aps": added for every rank beyond `free`, which keeps long tails out (RAPS).
         free: Ranks without a penalty.
-        random: Of "aps": draws how much of the class's own probability counts, so that coverage is met exactly and not
-            only at least; the same row then has different sets on different days. None counts all of it.
+        random: Of "aps": draws a part of the class's own probability that counts too, so that coverage is met and not
+            exceeded; sets may then be empty, and the same row has other sets on other days. None counts nothing of it.
 
     Returns:
         float64, lower fits better.
 
     >>> log_p = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log()
-    >>> set_scores(log_p, "aps").tolist() == [[0.5, 0.8, 1.0]]
-    True
+    >>> set_scores(log_p, "aps")
+    tensor([[0.0000, 0.5000, 0.8000]], dtype=torch.float64)
     """
     if score not in SCORES:
         raise OptionError(f"the score of a set has to be one of {', '.join(SCORES)}, got {score!r}.")
@@ -60,9 +62,9 @@ def set_scores(
         return surprise
     p = (-surprise).exp()
     ordered, order = p.sort(dim=1, descending=True, stable=True)
-    total = ordered.cumsum(1)
+    total = (ordered.cumsum(1) - ordered).clamp_min(0)
     if random is not None:
-        total = total - torch.rand(len(p), 1, generator=random, dtype=torch.float64) * ordered
+        total = total + torch.rand(len(p), 1, generator=random, dtype=torch.float64) * ordered
     ranks = torch.arange(1, p.shape[1] + 1, dtype=torch.float64, device=p.device)
     total = total + penalty * (ranks - free).clamp_min(0)
     return torch.empty_like(total).scatter_(1, order, total)
