@@ -112,10 +112,10 @@ class Classifier:
         Raises:
             ConfigError: the classifier has no coverage to promise; `deciding(coverage=0.9)` gives it one.
         """
-        sets = self._whole(x).sets
-        if sets is None:
+        if self._trained().spec.policy.sets is None:
             raise ConfigError("this classifier makes no prediction sets: deciding(coverage=0.9) fits them.")
-        return sets.numpy()
+        found = self._whole(x)
+        return found.policy.set_of(found.logits).numpy()
 
     def deciding(self, **settings: Any) -> "Classifier":
         """Return this classifier with other decisions, fitted on the calibration rows whose logits the run kept.
@@ -123,6 +123,9 @@ class Classifier:
         Args:
             **settings: Any of `threshold_for`, `cost`, `abstain`, `coverage`, `coverage_per_class`, `set_score` and
                 `deploy_prior`; what is not named stays as it is, but a metric and costs exclude each other.
+
+        Returns:
+            Another classifier with the same weights; `save` keeps it. Its report stays that of the training.
 
         Raises:
             ConfigError: another setting, or one that does not fit the task.
@@ -137,12 +140,11 @@ class Classifier:
                     f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
                     f"{', '.join(SETTINGS)}."
                 )
-        record = self._trained()
-        spec, said = fitting.decided_anew(record, settings)
+        record, said = fitting.decided_anew(self._trained(), settings)
         for sentence in said:
             self.listener.note(sentence)
-        model = type(self).of(self.config, listener=self.listener)
-        model._record, model._network = replace(record, spec=spec), self._network
+        model = type(self).of(record.config, listener=self.listener)
+        model._record, model._network = record, self._network
         return model
 
     def predict_proba(self, x: Any) -> np.ndarray:

@@ -379,8 +379,11 @@ def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
     return _kept_logits(record, table)[row], _answer(table["target"][row])
 
 
-def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[ModelSpec, list[str]]:
-    """The model with decisions as `settings` say, fitted on the logits that the run kept; and what was decided."""
+def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list[str]]:
+    """The run with decisions as `settings` say, fitted on the logits that it kept; and what was decided.
+
+    Its report and its card stay those of the training.
+    """
     task, table = record.spec.task, record.predictions.to_pydict()
     config = Config.of(deciding.overruling(settings), record.config)
     counts = [record.data["classes"]["train"][name] for name in task.names]
@@ -401,7 +404,9 @@ def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[ModelSpec, l
         measured = deciding.decided(found.policy, _kept_logits(record, table)[rows], target)
         if measured is not None and measured.coverage is not None:
             said.append(sentences.covered(measured.coverage, task, "test"))
-    return replace(record.spec, policy=found.policy), said
+    data = {**record.data, **found.facts, "notes": [*record.data["notes"], *said]}
+    spec = replace(record.spec, policy=found.policy)
+    return replace(record, config=deciding.portable(config, found.policy, task), spec=spec, data=data), said
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:
