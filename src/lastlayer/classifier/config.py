@@ -46,6 +46,18 @@ class Config:
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
         lr: Learning rate of AdamW.
         weight_decay: Of AdamW.
+        class_weights: "balanced" (each class counts as much as the others), weights by class ("cat=2,dog=0.5", in
+            Python also a dictionary), or a .json, .yaml or .csv file of them.
+        pos_weight: For sigmoids, how much a yes counts: a number, "balanced", or one per label, as class weights.
+        focal_gamma: For sigmoids, γ of the focal factor (1 − p_t)^γ.
+        label_smoothing: The share of each target that is spread over all answers.
+        z_loss: For softmax, factor of (log Σ exp z)² in the loss.
+        schedule: Of the learning rate after the warm-up: "constant"; "cosine" and "linear" fall to 1 % of it.
+        warmup: Epochs in which the learning rate rises from near 0.
+        clip_norm: Gradients are scaled down to this norm where theirs is larger; None leaves them.
+        accumulate: Parts that each batch is computed in, to need less memory; the step is the same.
+        checkpoint_minutes: A training that is written to a folder can be resumed from a checkpoint: after each epoch
+            and every so many minutes, as long as writing takes less than 4 % of the time; 0 writes after every step.
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
@@ -85,6 +97,16 @@ class Config:
     batch_size: int | None = None
     lr: float = 2e-3
     weight_decay: float = 1e-2
+    class_weights: str | None = None
+    pos_weight: str | None = None
+    focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: float = 0.0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    checkpoint_minutes: float = 5.0
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
@@ -173,7 +195,7 @@ APPLIES_TO = {
     **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
 }
 
-_AS_TEXT = ("cost", "deploy_prior")  # what Python may also give as a matrix or a dictionary
+_AS_TEXT = ("cost", "deploy_prior", "class_weights", "pos_weight")  # in Python also a number, a matrix, a dictionary
 _ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation", 0.01, 0.9),
@@ -185,6 +207,13 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 1_000_000),
     ("lr", 1e-8, 10),
     ("weight_decay", 0, 10),
+    ("focal_gamma", 0, 10),
+    ("label_smoothing", 0, 0.9),
+    ("z_loss", 0, 1),
+    ("warmup", 0, 1_000),
+    ("clip_norm", 1e-6, 1e6),
+    ("accumulate", 1, 100_000),
+    ("checkpoint_minutes", 0, 10_000),
     ("workers", 0, 256),
     ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
     ("seed", 0, 2**63 - 1),

@@ -10,8 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, deciding, diagnosis, processes, run_folder, sentences, training
+from lastlayer.classifier import (
+    backbones,
+    deciding,
+    diagnosis,
+    objective,
+    processes,
+    resuming,
+    run_folder,
+    sentences,
+    training,
+)
 from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
@@ -23,8 +34,11 @@ from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
+from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.objective import Objective
 from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.decisions import ABSTAINED, Policy
@@ -43,24 +57,41 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
+    fingerprint: str
 
 
-def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
-    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
+def fit(
+    source: Any, config: Config, listener: Listener, folder: Path | None, earlier: Begun | None = None
+) -> tuple[Record, Network]:
+    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after.
+
+    With `earlier`, go on with the run in `folder` that was cut off.
+    """
     started = time.monotonic()
     helper = training.accelerator(config)
     journal = Journal(listener if helper.is_main_process else Silent())
-    folder = folder if helper.is_main_process else None
+    keeping, folder = folder, folder if helper.is_main_process else None
+    about = _begun(source, config, helper)
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, _checked_kind(source, config))
             deciding.check(config)
-            if folder is not None:
+            objective.check(config)
+            if earlier is not None and keeping is not None:
+                resuming.check(keeping, earlier, about, journal)
+                claims.enter_context(resuming.held(folder))
+            elif folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
+                resuming.begin(folder, about)
+                claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
-            policy = _stated(ready, config)
-            config = deciding.portable(config, policy, ready.task)
-        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy)
+            loss = _objective(ready, config, journal)
+            policy = _stated(ready, config, loss)
+            config = deciding.portable(objective.portable(config, loss, ready.task), policy, ready.task)
+            marks = resuming.marks(about, data=ready.fingerprint, loss=loss)
+            keeper = Keeper(keeping, config.checkpoint_minutes, helper, marks)
+            checkpoint = None if earlier is None else resuming.newest(keeper, journal)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy, loss)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
@@ -69,12 +100,17 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, folder)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
     return record, network
+
+
+def _begun(source: Any, config: Config, helper: Any) -> Begun:
+    data = str(source) if isinstance(source, (str, Path)) else None
+    return Begun(config, data, helper.num_processes, run_folder.versions())
 
 
 def _checked_kind(source: Any, config: Config) -> str:
@@ -129,7 +165,8 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing)
+    seen_by_training = resuming.fingerprint(rows, contents, split._asdict(), target)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training)
 
 
 def _folders(source: Any) -> Sequence[str]:
@@ -160,7 +197,8 @@ def _train(
     journal: Journal,
     request: StopRequest,
     helper: Any,
-    folder: Path | None,
+    keeper: Keeper,
+    checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
@@ -172,11 +210,6 @@ def _train(
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
         f"{together}"
     )
-
-    def keep(weights: training.Weights) -> None:
-        if folder is not None:
-            run_folder.write_checkpoint(folder, weights)
-
     history = training.train(
         network,
         parts["train"],
@@ -186,7 +219,8 @@ def _train(
         journal=journal,
         request=request,
         helper=helper,
-        on_best=keep,
+        keeper=keeper,
+        checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
     diagnosis.of_curve(history, ready.task.choices, journal)
@@ -278,10 +312,20 @@ def _finish(
     )
 
 
-def _stated(ready: _Prepared, config: Config) -> Policy:
+def _stated(ready: _Prepared, config: Config, loss: Objective) -> Policy:
     rows = ready.split.train
     counts = _counts(ready.target[rows], len(ready.task.classes))
-    return deciding.stated(ready.task, counts, len(rows), config)
+    return deciding.stated(ready.task, counts, len(rows), config, weight=loss.weight, pos_weight=loss.pos_weight)
+
+
+def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    found = objective.objective(config, ready.task, counts, len(rows))
+    sentence = objective.said(found, ready.task)
+    if sentence is not None:
+        journal.say(sentence)
+    return found
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
