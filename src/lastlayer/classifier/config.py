@@ -28,7 +28,9 @@ class Config:
         encoding: Of a text table.
         separator: Between the cells of a text table; None reads it off the header.
         drop_unlabelled: Leave rows without a class out, and name them, instead of stopping.
-        strict: Stop at the first image that cannot be read instead of leaving it out and naming it.
+        group: Rows that belong together stand on one side of a split: the column of a table that says so, or a regular
+            expression whose first pair of parentheses (or all of it) finds it in an image's path.
+        strict: Stop at what harms (an image that cannot be read, a class in two spellings) instead of going on.
         max_pixels: Images with more pixels than this, by their header, count as unreadable.
         validation: Share of the rows that chooses the epoch and the temperature, where the data is not split already.
         test: Share of the rows kept for the end, where the data is not split already.
@@ -55,6 +57,7 @@ class Config:
     encoding: str = "utf-8"
     separator: str | None = None
     drop_unlabelled: bool = False
+    group: str | None = None
     strict: bool = False
     max_pixels: int = 100_000_000
     validation: float = 0.15
@@ -139,7 +142,7 @@ _TABLES = ("table", "text table")
 APPLIES_TO = {
     **dict.fromkeys(("target", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
-    **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
+    **dict.fromkeys(("max_pixels", "image_size", "pretrained", "workers"), ("image",)),
 }
 
 _ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings

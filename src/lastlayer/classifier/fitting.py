@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
+from lastlayer.classifier.data.contents import contents_of
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Rows, plural
@@ -54,7 +55,7 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
     folder = folder if helper.is_main_process else None
     with ExitStack() as claims:
         with processes.same_fate(helper):
-            backbones.check(config, _checked_kind(source, config))
+            backbones.check(config, checked_kind(source, config))
             if folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
             ready = _prepare(source, config, journal)
@@ -75,7 +76,7 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
     return record, network
 
 
-def _checked_kind(source: Any, config: Config) -> str:
+def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
     for name in config.given():
@@ -90,7 +91,7 @@ def _checked_kind(source: Any, config: Config) -> str:
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
     rows = sources.open_labelled(source, config, journal)
     labels = rows.labels or []
-    check_labels(labels, config, _folders(source))
+    check_labels(labels, config, class_folders(source))
     if rows.kind == "table":
         check_features(rows.data, config)
     seen: dict[str, Seen] = {}
@@ -103,8 +104,8 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
             advice=f", or leave {option('strict', True)} out to go on without",
         )
         seen = dict(zip(rows.names, looks, strict=True))
-        check_labels(rows.labels or [], config, _folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
+        check_labels(rows.labels or [], config, class_folders(source))
+    contents = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     rows, split = split_rows(
         rows, contents, validation=config.validation, test=config.test, seed=config.seed, journal=journal
     )
@@ -123,20 +124,11 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
     return _Prepared(rows, split, task, target, backbone, preprocessing)
 
 
-def _folders(source: Any) -> Sequence[str]:
+def class_folders(source: Any) -> Sequence[str]:
     """The class folders, so that empty ones count as classes too."""
     path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
     is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
     return images.class_folders(path) if path is not None and is_images else ()
-
-
-def _contents(rows: Rows, config: Config) -> list[Hashable]:
-    """One number per row of a table, equal where all features are that are looked at."""
-    frame = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names]).to_pandas()
-    for name in frame.columns:
-        if frame[name].dtype.kind == "O":
-            frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
-    return [int(digest) for digest in need("pandas").util.hash_pandas_object(frame, index=False)]
 
 
 def _examples(ready: _Prepared, rows: list[int]) -> Examples:

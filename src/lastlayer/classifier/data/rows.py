@@ -28,6 +28,7 @@ class Rows:
         labels: The class of each row; None where the rows are not labelled.
         given: "train", "validation" or "test" of each row, where the source is split already.
         left_out: Rows of the source that are not among these, and why.
+        groups: What each row belongs to, where it was said: rows of one group stand on one side of a split.
     """
 
     kind: Literal["image", "table"]
@@ -36,6 +37,7 @@ class Rows:
     labels: list[Label] | None = None
     given: list[str] | None = None
     left_out: tuple[LeftOut, ...] = field(default=())
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,6 +50,7 @@ class Rows:
             names=[self.names[row] for row in rows],
             labels=None if self.labels is None else [self.labels[row] for row in rows],
             given=None if self.given is None else [self.given[row] for row in rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
     def without(self, left_out: dict[int, str]) -> "Rows":
