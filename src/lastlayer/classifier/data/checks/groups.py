@@ -22,7 +22,7 @@ def leakage(subject: Subject) -> Iterator[Finding]:
     groups = subject.rows.groups
     if groups is None or not subject.is_split:
         return
-    sides: dict[object, set[str]] = defaultdict(set)
+    sides: dict[str, set[str]] = defaultdict(set)
     for group, part in zip(groups, subject.rows.given or [], strict=True):
         sides[group].add(part)
     torn = {group for group, parts in sides.items() if len(parts) > 1}
@@ -31,8 +31,8 @@ def leakage(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "group-leakage",
             "harms",
-            f"{plural(len(torn), 'group')} of {len(sides):,} stand in several splits ({plural(len(rows), 'row')}): "
-            f"{examples(sorted(map(str, torn)))}. Scores on rows of a group that was trained on flatter.",
+            f"{plural(len(torn), 'group')} of {len(sides):,} {'stands' if len(torn) == 1 else 'stand'} in several splits "
+            f"({plural(len(rows), 'row')}): {examples(sorted(group[1:] for group in torn))}. Scores on rows of a group that was trained on flatter.",
             "Split by group, or let training split: give it one table or one folder.",
             "left out",
             "rows of such a group are left out of what trains; those that judge are kept",

@@ -11,7 +11,7 @@ from lastlayer.messages.wording import option
 
 _MOST_ROWS = 20_000
 _MOST_CLASSES = 1_000
-_LEAST_ROWS = 30
+_LEAST_ROWS, _ROWS_OF_EACH = 30, 4
 _WRONG = 0.01  # share of rows that a leaking column gets wrong at most
 _OF_MAJORITY = 0.1  # and as a share of what the largest class alone gets wrong
 _FOLDS = 3
@@ -23,7 +23,7 @@ def columns(subject: Subject) -> Iterator[Finding]:
     places = np.arange(0, len(rows), max(1, -(-len(rows) // _MOST_ROWS)))
     labels = [subject.labels[int(rows[place])] for place in places]
     target, counts = np.unique([str(label) for label in labels], return_inverse=True, return_counts=True)[1:]
-    if len(places) < _LEAST_ROWS or not 2 <= len(counts) <= _MOST_CLASSES:
+    if len(places) < _LEAST_ROWS or not 2 <= len(counts) <= min(_MOST_CLASSES, len(places) / _ROWS_OF_EACH):
         return
     wrong_by_majority = 1 - counts.max() / counts.sum()
     for name, cells in _features(subject, places):

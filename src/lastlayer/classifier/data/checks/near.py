@@ -20,6 +20,8 @@ _SAME_WORDS = 0.8  # Jaccard similarity of two sets of shingles
 _BANDS, _ROWS = 16, 4  # of a MinHash signature; pairs of Jaccard similarity 0.8 meet with probability 0.9998
 _LONGEST = 2_000  # letters of a text that are compared
 _MOST_IN_A_BUCKET = 30
+_SLACK = 0.15  # three standard deviations of what a signature says of a similarity of 0.8
+_MOST_COMPARED = 5
 _CHUNK = 2_000
 _MOST_TRAINING, _MOST_JUDGES = 60_000, 20_000  # rows that are compared, the first of each
 
@@ -105,26 +107,34 @@ def near_texts(cells: Sequence[str | None], train: Sequence[int], judges: Sequen
     [Pair(judge=2, train=0, alike=1.0)]
     """
     plain = {row: _plain(cells[row] or "") for row in (*train, *judges)}
-    rows = [row for row, text in plain.items() if text]
-    if not rows:
+    train, judges = ([row for row in rows if plain[row]] for rows in (train, judges))
+    if not train or not judges:
         return []
-    signatures = dict(zip(rows, _signatures([plain[row] for row in rows]), strict=True))
-    candidates: dict[int, set[int]] = defaultdict(set)
-    for band in range(_BANDS):
-        buckets: dict[bytes, list[int]] = defaultdict(list)
-        part = slice(band * _ROWS, (band + 1) * _ROWS)
-        for row in train:
-            if row in signatures:
-                buckets[signatures[row][part].tobytes()].append(row)
-        for row in judges:
-            if row in signatures:
-                candidates[row].update(buckets.get(signatures[row][part].tobytes(), ())[:_MOST_IN_A_BUCKET])
+    mine, theirs = (_signatures([plain[row] for row in rows]) for rows in (judges, train))
     pairs = []
-    for row, others in candidates.items():
-        best = max(((_jaccard(plain[row], plain[other]), other) for other in sorted(others)), default=(0.0, -1))
-        if best[0] >= _SAME_WORDS:
-            pairs.append(Pair(row, best[1], best[0]))
+    for place, candidates in enumerate(_candidates(mine, theirs)):
+        if len(candidates) == 0:
+            continue
+        likely = (theirs[candidates] == mine[place]).mean(1)
+        best = candidates[np.argsort(-likely, kind="stable")][: int((likely >= _SAME_WORDS - _SLACK).sum())]
+        text = plain[judges[place]]
+        alike, other = max(((_jaccard(text, plain[train[one]]), -one) for one in best[:_MOST_COMPARED]), default=(0, 0))
+        if alike >= _SAME_WORDS:
+            pairs.append(Pair(judges[place], train[-other], alike))
     return pairs
+
+
+def _candidates(mine: np.ndarray, theirs: np.ndarray) -> list[np.ndarray]:
+    """For each of my signatures, the places of theirs that agree with it in all rows of some band."""
+    found: list[set[int]] = [set() for _ in mine]
+    for band in range(_BANDS):
+        part = slice(band * _ROWS, (band + 1) * _ROWS)
+        buckets: dict[bytes, list[int]] = defaultdict(list)
+        for place, signature in enumerate(theirs[:, part]):
+            buckets[signature.tobytes()].append(place)
+        for place, signature in enumerate(mine[:, part]):
+            found[place].update(buckets.get(signature.tobytes(), ())[:_MOST_IN_A_BUCKET])
+    return [np.array(sorted(places), dtype=np.int64) for places in found]
 
 
 def _plain(text: str) -> str:
