@@ -51,7 +51,7 @@ def test_nothing_is_found_in_sound_data(tmp_path):
     report = found(flowers(), "kind")
     assert ids(report) == ["missing-cells"]
     assert not report.harmful
-    assert report.rows == {"train": 106, "validation": 22, "test": 22}
+    assert report.rows == {"train": 98, "validation": 15, "calibration": 15, "test": 22}
     assert sum(report.classes.values()) == 150
 
 

@@ -8,6 +8,8 @@ from lastlayer.classifier import fitting
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import checks, images, sources
 from lastlayer.classifier.data.checks import Finding, Subject
+from lastlayer.classifier.data.checks.during import parts_of
+from lastlayer.classifier.data.checks.subject import PARTS
 from lastlayer.classifier.data.columns import check_features
 from lastlayer.classifier.data.contents import contents_of
 from lastlayer.classifier.data.groups import with_groups
@@ -117,7 +119,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
     for check in journal.track(checks.THOROUGH, "comparing rows", len(checks.THOROUGH)):
         findings += checks.found(subject, (check,))
     findings.sort(key=lambda one: checks.SEVERITIES.index(one.severity))
-    counts = {split: list(part).count(split) for split in ("train", "validation", "test") if split in part}
+    counts = {split: list(part).count(split) for split in PARTS if split in part}
     classes = {str(label): len(of_it) for label, of_it in subject.by_label.items()}
     return Preflight(name, tuple(findings), counts, classes)
 
@@ -167,12 +169,14 @@ def _parts(rows: Rows, contents: Any, config: Config, journal: Journal) -> tuple
     """The split of each row; where training could make none, the given one and why."""
     try:
         kept, split = split_rows(
-            rows, contents, validation=config.validation, test=config.test, seed=config.seed, journal=journal
+            rows,
+            contents,
+            validation=config.validation,
+            calibration=config.calibration,
+            test=config.test,
+            seed=config.seed,
+            journal=journal,
         )
     except DataError as error:
         return list(rows.given) if rows.given is not None else [""] * len(rows), error
-    by_name = {kept.names[row]: part for part, members in split._asdict().items() for row in members}
-    if rows.given is None:
-        return [by_name.get(name, "") for name in rows.names], None
-    # what training leaves out of a given split keeps the part that it was given
-    return [by_name.get(name, given) for name, given in zip(rows.names, rows.given, strict=True)], None
+    return parts_of(rows, kept, split), None

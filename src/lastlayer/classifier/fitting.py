@@ -15,8 +15,11 @@ from lastlayer.classifier import backbones, diagnosis, processes, run_folder, tr
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
+from lastlayer.classifier.data.checks import Finding
+from lastlayer.classifier.data.checks import during as checks
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
 from lastlayer.classifier.data.contents import contents_of
+from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
@@ -45,6 +48,7 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
+    findings: list[Finding]
 
 
 def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
@@ -90,7 +94,7 @@ def checked_kind(source: Any, config: Config) -> str:
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
-    rows = sources.open_labelled(source, config, journal)
+    rows = with_groups(sources.open_labelled(source, config, journal), config, journal)
     labels = rows.labels or []
     check_labels(labels, config, class_folders(source))
     if rows.kind == "table":
@@ -107,8 +111,9 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
     contents = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    whole = rows
     rows, split = split_rows(
-        rows,
+        whole,
         contents,
         validation=config.validation,
         calibration=config.calibration,
@@ -116,6 +121,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         seed=config.seed,
         journal=journal,
     )
+    found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
@@ -128,7 +134,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, found)
 
 
 def class_folders(source: Any) -> Sequence[str]:
@@ -225,6 +231,7 @@ def _finish(
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
         "classes": _class_counts(ready),
+        "findings": [finding.to_dict() for finding in ready.findings],
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
         "calibration": {name: value for name, value in asdict(found).items() if value == value},

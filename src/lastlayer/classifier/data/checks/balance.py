@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
-from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.classifier.data.rows import Label, examples, plural
+from lastlayer.classifier.data.splits import holding
 from lastlayer.classifier.task import in_order
 
 _PARTS = 3  # training, validation, test
@@ -57,7 +58,10 @@ def few_rows(subject: Subject) -> Iterator[Finding]:
 def imbalance(subject: Subject) -> Iterator[Finding]:
     """Shares of the classes that are far from equal."""
     training = [label for label, part in zip(subject.labels, subject.part, strict=True) if part in ("train", "")]
-    counts = Counter(training)
+    counts = holding(training)
+    if subject.several:
+        yield from _of_labels(counts, len(training))
+        return
     if len(counts) < 2:
         return
     (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
@@ -81,3 +85,28 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
             "prior_entropy": entropy, "ln_classes": equal, "majority_accuracy": most / total, "ratio": most / least
         },
     )  # fmt: skip
+
+
+def _of_labels(counts: Counter[Label], rows: int) -> Iterator[Finding]:
+    """What the frequencies of labels mean for the loss of a row and label."""
+    if not counts:
+        return
+    (often, most), (rarely, least) = counts.most_common()[0], counts.most_common()[-1]
+    if most < _UNEQUAL * least:
+        return
+    shares = [count / rows for count in counts.values()]
+    entropy = sum(-share * math.log(share) - (1 - share) * math.log1p(-share) for share in shares if share < 1)
+    entropy /= len(shares)
+    yield Finding(
+        "class-imbalance",
+        "note",
+        f"Label {often!r} holds for {most:,} of {rows:,} training rows, {rarely!r} for {least:,}. A model that knows "
+        f"nothing but these frequencies has a log-loss of {entropy:.3f} nats per row and label (the prior entropy; "
+        f"ln 2 is {math.log(2):.3f}), and answers \"no\" to the rare labels.",
+        "Compare with this number, and look at each label's average precision. Choose thresholds per label by what "
+        "mistakes cost.",
+        "kept",
+        "kept: the loss counts every row and label once",
+        count=len(counts),
+        numbers={"prior_entropy": entropy, "ln_classes": math.log(2), "ratio": most / least},
+    )

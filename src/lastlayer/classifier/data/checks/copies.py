@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.data.rows import plural
+from lastlayer.messages.wording import option
 
-_ORDER = {"test": 0, "validation": 1, "train": 2}  # who keeps a row that stands in several splits
+_ORDER = {"test": 0, "calibration": 1, "validation": 2, "train": 3}  # who keeps a row that stands in several splits
 _MANY = 0.05  # share of contents with several classes from which the question itself looks like another
 
 
@@ -57,15 +58,16 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
         tuple(name for rows in groups for name in subject.names(rows)),
     )
     contents = len(set(subject.contents))
-    if len(groups) >= max(3, _MANY * contents):
+    if not subject.several and len(groups) >= max(3, _MANY * contents):
         where = "folders" if subject.rows.kind == "image" else "classes"
         yield Finding(
             "looks-multi-label",
             "harms",
             f"{plural(len(groups), 'content')} of {contents:,} stand in several class {where}: this looks like rows "
             "with several labels, not with one class each.",
-            "If a row can have several labels, give each row once, with all its labels, and train with "
-            "--task multilabel.",
+            f"If a row can have several labels, give each once, with all its labels in one cell and "
+            f"{option('label_separator', '|')}"
+            + (f" (pictures: a table of paths, with {option('image')})." if subject.rows.kind == "image" else "."),
             "kept",
             "kept as rows with one class each",
             tuple(name for rows in groups for name in subject.names(rows)),

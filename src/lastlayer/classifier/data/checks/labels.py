@@ -64,6 +64,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
 
 def several_in_one(subject: Subject) -> Iterator[Finding]:
     """Labels such as "cat|dog" beside "cat" and "dog": several labels in one cell."""
+    if subject.several:
+        return
     classes = [label for label in subject.by_label if isinstance(label, str)]
     best: tuple[int, str, list[str]] = (0, "", [])
     for separator in _SEPARATORS:
@@ -79,8 +81,8 @@ def several_in_one(subject: Subject) -> Iterator[Finding]:
             f"{plural(len(combined), 'class', 'classes')} of {len(classes):,} ({plural(rows, 'row')}) look like "
             f"several labels with {separator!r} between: {examples([repr(label) for label in combined])}. Each "
             "combination would be a class of its own.",
-            f"If a row can have several labels, train with {option('task', 'multilabel')}; if not, rename these "
-            "classes.",
+            f"If a row can have several labels, say so with {option('label_separator', separator)}; if not, rename "
+            "these classes.",
             "kept",
             "kept: each combination is a class",
             tuple(name for label in combined for name in subject.names(subject.by_label[label])),
@@ -102,8 +104,8 @@ def unseen(subject: Subject) -> Iterator[Finding]:
     if not any(subject.part):
         return
     where: dict[Label, set[str]] = defaultdict(set)
-    for label, part in zip(subject.labels, subject.part, strict=True):
-        where[label].add(part)
+    for label, rows in subject.by_label.items():
+        where[label] = {subject.part[row] for row in rows}
     untrained = [label for label in in_order(where) if "train" not in where[label]]
     if untrained:
         rows = [row for label in untrained for row in subject.by_label[label]]
@@ -128,11 +130,7 @@ def unseen(subject: Subject) -> Iterator[Finding]:
                 "note",
                 f"{plural(len(lacking), 'class', 'classes')} of training {'has' if len(lacking) == 1 else 'have'} no "
                 f"{part} row: {examples([repr(label) for label in lacking], 5)}. "
-                + (
-                    "Nothing is measured for them."
-                    if part == "test"
-                    else "The epoch and the temperature are chosen without them."
-                ),
+                + ("Nothing is measured for them." if part == "test" else "What is chosen there is chosen without them."),
                 f"Add {part} rows of each.",
                 "kept",
                 "kept",

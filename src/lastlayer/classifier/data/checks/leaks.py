@@ -1,6 +1,7 @@
 """Columns that give the class away by themselves."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from lastlayer.classifier.extras import need
 from lastlayer.messages.wording import option
 
 _MOST_ROWS = 20_000
-_MOST_CLASSES = 1_000
+_MOST_CLASSES, _MOST_LABELS = 1_000, 60
 _LEAST_ROWS, _ROWS_OF_EACH = 30, 4
 _WRONG = 0.01  # share of rows that a leaking column gets wrong at most
 _OF_MAJORITY = 0.1  # and as a share of what the largest class alone gets wrong
@@ -21,31 +22,45 @@ def columns(subject: Subject) -> Iterator[Finding]:
     """Single features that determine the class: of a table, or of how pictures are stored."""
     rows = subject.sample if subject.rows.kind == "table" else np.arange(len(subject.rows))
     places = np.arange(0, len(rows), max(1, -(-len(rows) // _MOST_ROWS)))
-    labels = [subject.labels[int(rows[place])] for place in places]
-    target, counts = np.unique([str(label) for label in labels], return_inverse=True, return_counts=True)[1:]
-    if len(places) < _LEAST_ROWS or not 2 <= len(counts) <= min(_MOST_CLASSES, len(places) / _ROWS_OF_EACH):
+    if len(places) < _LEAST_ROWS:
         return
-    wrong_by_majority = 1 - counts.max() / counts.sum()
-    for name, cells in _features(subject, places):
-        accuracy = alone(cells, target)
-        if 1 - accuracy <= min(_WRONG, _OF_MAJORITY * wrong_by_majority):
-            what = f"Column {name!r}" if subject.rows.kind == "table" else f"How pictures are stored ({name})"
-            fix = (
-                f"If it is not known when the model is used, leave it out: {option('ignore', name)}."
-                if subject.rows.kind == "table"
-                else "Store the pictures of all classes alike: a model learns the format instead of the picture."
-            )
-            yield Finding(
-                "leaking-column",
-                "harms",
-                f"{what} alone gives the class of {accuracy:.2%} of rows that it was not fitted to; the largest class "
-                f"alone gives {1 - wrong_by_majority:.2%}.",
-                fix,
-                "kept",
-                "kept",
-                count=1,
-                numbers={"column": name, "accuracy": accuracy, "majority_accuracy": float(1 - wrong_by_majority)},
-            )
+    features = list(_features(subject, places))
+    for what, labels in targets(subject, rows[places]):
+        target, counts = np.unique([str(label) for label in labels], return_inverse=True, return_counts=True)[1:]
+        if not 2 <= len(counts) <= min(_MOST_CLASSES, len(places) / _ROWS_OF_EACH):
+            continue
+        majority = float(counts.max() / counts.sum())
+        for name, cells in features:
+            accuracy = alone(cells, target)
+            if 1 - accuracy <= min(_WRONG, _OF_MAJORITY * (1 - majority)):
+                yield _found(subject, name, what, accuracy, majority)
+
+
+def targets(subject: Subject, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[str, list[Any]]]:
+    """What is to be predicted of some rows: the class, or of each label whether it holds."""
+    if not subject.several:
+        yield "the class", [subject.labels[int(row)] for row in rows]
+        return
+    for label, holding in list(subject.by_label.items())[:_MOST_LABELS]:
+        held = set(holding)
+        yield f"label {str(label)!r}", [int(row) in held for row in rows]
+
+
+def _found(subject: Subject, name: str, what: str, accuracy: float, majority: float) -> Finding:
+    is_table = subject.rows.kind == "table"
+    return Finding(
+        "leaking-column",
+        "harms",
+        f"{f'Column {name!r}' if is_table else f'How pictures are stored ({name})'} alone gives {what} of "
+        f"{accuracy:.2%} of rows that it was not fitted to; the commonest answer alone gives {majority:.2%}.",
+        f"If it is not known when the model is used, leave it out: {option('ignore', name)}."
+        if is_table
+        else "Store the pictures of all classes alike: a model learns the format instead of the picture.",
+        "kept",
+        "kept",
+        count=1,
+        numbers={"column": name, "target": what, "accuracy": accuracy, "majority_accuracy": majority},
+    )
 
 
 def _features(subject: Subject, places: np.ndarray) -> Iterator[tuple[str, Sequence[str | None]]]:
@@ -68,7 +83,7 @@ def alone(cells: Sequence[str | None], target: np.ndarray) -> float:
     1.0
     """
     present = [cell for cell in cells if cell is not None]
-    numbers = _numbers(cells)
+    numbers = as_numbers(cells)
     if len(set(present)) < 2:
         return 0.0
     if numbers is None or len(set(present)) <= 20:
@@ -76,7 +91,7 @@ def alone(cells: Sequence[str | None], target: np.ndarray) -> float:
     return _by_tree(numbers, target)
 
 
-def _numbers(cells: Sequence[str | None]) -> np.ndarray | None:
+def as_numbers(cells: Sequence[str | None]) -> np.ndarray | None:
     try:
         values = np.array([np.nan if cell is None else float(cell) for cell in cells])
     except ValueError:

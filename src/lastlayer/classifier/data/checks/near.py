@@ -73,7 +73,7 @@ def texts(subject: Subject) -> Iterator[Finding]:
 
 def _sides(subject: Subject) -> tuple[list[int], list[int]]:
     train = [row for row, part in enumerate(subject.part) if part == "train"]
-    judges = [row for row, part in enumerate(subject.part) if part in ("validation", "test")]
+    judges = [row for row, part in enumerate(subject.part) if part not in ("train", "")]
     return train[:_MOST_TRAINING], judges[:_MOST_JUDGES]
 
 
@@ -83,7 +83,7 @@ def _said(subject: Subject, pairs: Sequence[Pair], alike: str) -> Iterator[Findi
         return
     first = max(different, key=lambda pair: pair.alike)
     judge, train = subject.names((first.judge, first.train))
-    judges = sum(part in ("validation", "test") for part in subject.part)
+    judges = sum(part not in ("train", "") for part in subject.part)
     others = sum(subject.labels[pair.judge] != subject.labels[pair.train] for pair in different)
     classes = f" {plural(others, 'pair')} of them differ in class." if others else ""
     yield Finding(

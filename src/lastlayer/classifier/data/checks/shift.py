@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lastlayer.classifier.data.checks.finding import Finding
-from lastlayer.classifier.data.checks.leaks import _numbers
-from lastlayer.classifier.data.checks.subject import Subject
+from lastlayer.classifier.data.checks.leaks import as_numbers, targets
+from lastlayer.classifier.data.checks.subject import PARTS, Subject
 from lastlayer.classifier.data.images import THUMBNAIL
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
@@ -37,7 +37,7 @@ def between_splits(subject: Subject) -> Iterator[Finding]:
         return
     found = [
         compared
-        for part in ("validation", "test")
+        for part in PARTS[1:]
         for compared in _compared(subject, part)
     ]  # fmt: skip
     apart = [
@@ -45,7 +45,7 @@ def between_splits(subject: Subject) -> Iterator[Finding]:
         for one, p in zip(found, holm([one.p for one in found]), strict=True)
         if p <= _LEVEL and one.effect >= _LEAST_EFFECT
     ]
-    for part in ("validation", "test"):
+    for part in PARTS[1:]:
         here = sorted((one for one in apart if one.part == part), key=lambda one: -one.effect)
         if not here:
             continue
@@ -88,15 +88,15 @@ def _compared(subject: Subject, part: str) -> Iterator[Compared]:
     train, judge = np.flatnonzero(parts == "train"), np.flatnonzero(parts == part)
     if min(len(train), len(judge)) < _LEAST_ROWS:
         return
-    labels = [str(subject.labels[int(row)]) for row in rows]
-    yield from _words("the class", labels, train, judge, part)
+    for name, target in targets(subject, rows):
+        yield from _words(name, [str(one) for one in target], train, judge, part)
     if subject.rows.kind == "image":
         for name, values in _of_pictures(subject).items():
             yield from _values(name, values, train, judge, part)
         return
     for name in subject.columns:
         cells = subject.words(name)
-        values = _numbers(cells)
+        values = as_numbers(cells)
         if subject.is_text(name):
             yield _texts(name, [cell or "" for cell in cells], train, judge, part)
         elif values is not None and len(np.unique(values)) > _FEW_VALUES:

@@ -11,10 +11,10 @@ import numpy as np
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import words
 from lastlayer.classifier.data.images import Seen
-from lastlayer.classifier.data.rows import Label, Rows
+from lastlayer.classifier.data.rows import Answer, Label, Rows
 from lastlayer.classifier.data.tables import arrow
 
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "calibration", "test")
 _MOST_CELLS = 100_000  # rows of a column that are looked at, evenly taken
 _TEXT_LENGTH, _TEXT_DIFFERENT = 20, 0.5  # words that are mostly different and this long on average are text
 
@@ -27,7 +27,8 @@ class Subject:
         rows: As they were read, those that cannot be used taken out (`rows.left_out` names them).
         contents: Equal where rows are equal.
         config: Settings of the training to come.
-        part: "train", "validation" or "test" of each row, given or as training would split; "" where it cannot.
+        part: "train", "validation", "calibration" or "test" of each row, given or as training would split; "" where it
+            cannot.
         seen: What one look at each picture found, by row; empty for tables.
         folders: The class folders of images, empty ones too.
     """
@@ -45,16 +46,22 @@ class Subject:
         return self.rows.given is not None
 
     @cached_property
-    def labels(self) -> list[Label]:
-        """The class of each row."""
+    def labels(self) -> list[Answer]:
+        """The class of each row, or the labels that hold for it."""
         return list(self.rows.labels or [])
 
     @cached_property
+    def several(self) -> bool:
+        """Whether any number of labels may hold for a row."""
+        return any(isinstance(answer, tuple) for answer in self.labels)
+
+    @cached_property
     def by_label(self) -> dict[Label, list[int]]:
-        """The rows of each class."""
+        """The rows of each class, or those that each label holds for."""
         found: dict[Label, list[int]] = defaultdict(list)
-        for row, label in enumerate(self.labels):
-            found[label].append(row)
+        for row, answer in enumerate(self.labels):
+            for label in answer if isinstance(answer, tuple) else (answer,):
+                found[label].append(row)
         return dict(found)
 
     @cached_property
