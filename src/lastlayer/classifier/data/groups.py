@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import words
-from lastlayer.classifier.data.rows import Rows, examples, plural
+from lastlayer.classifier.data.rows import Label, Rows, examples, plural
 from lastlayer.classifier.data.tables import arrow
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
@@ -72,6 +73,19 @@ def _of_names(rows: Rows, pattern: str) -> list[str | None]:
     return [None if match is None else match[1] if expression.groups else match[0] for match in found]
 
 
+def of_most(strata: Sequence[Label], groups: Sequence[Hashable]) -> list[Label]:
+    """The commonest stratum of each row's group.
+
+    >>> of_most(["a", "b", "b", "a"], [0, 0, 0, 1])
+    ['b', 'b', 'b', 'a']
+    """
+    counts: dict[Hashable, Counter[Label]] = defaultdict(Counter)
+    for stratum, group in zip(strata, groups, strict=True):
+        counts[group][stratum] += 1
+    most = {group: count.most_common(1)[0][0] for group, count in counts.items()}
+    return [most[group] for group in groups]
+
+
 def joined(contents: Sequence[Hashable], groups: Sequence[Hashable]) -> list[int]:
     """Which rows have to stand together: those of one group, and groups that share an equal row.
 
@@ -103,6 +117,8 @@ def folds(strata: Sequence[Hashable], groups: Sequence[Hashable], count: int, se
     Source: `sklearn.model_selection.StratifiedGroupKFold`.
     """
     target = np.unique([str(stratum) for stratum in strata], return_inverse=True)[1]
+    if np.bincount(target).max() < count:  # no class could stand in every fold
+        target = np.zeros_like(target)
     places = np.unique([str(group) for group in groups], return_inverse=True)[1]
     splitter = need("sklearn.model_selection").StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
     with warnings.catch_warnings():

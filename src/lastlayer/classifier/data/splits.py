@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lastlayer.classifier.data.groups import grouped, joined
+from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+
+_MANY_GROUPS = 10_000
 
 
 class Split(NamedTuple):
@@ -115,7 +117,10 @@ def _taken(
     """Shares of the rows by class; equal rows, and rows of one group where there are groups, stay together."""
     if groups is None:
         return stratified(labels, contents, shares, seed)
-    return grouped(labels, joined(contents, groups), shares, seed)
+    together = joined(contents, groups)
+    if len(set(together)) > _MANY_GROUPS:  # the library looks at one group after the other, for each fold
+        return stratified(of_most(labels, together), together, shares, seed)
+    return grouped(labels, together, shares, seed)
 
 
 def strata(labels: Sequence[Answer]) -> list[Label]:
