@@ -11,7 +11,7 @@ from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
 
-_MANY_GROUPS = 10_000
+_MANY_GROUPS = 2_000
 
 
 class Split(NamedTuple):
