@@ -19,7 +19,9 @@ def columns(subject: Subject) -> Iterator[Finding]:
     """What each column's own cells show."""
     lacking: dict[str, int] = {}
     infinite: dict[str, list[int]] = {}
-    constant, identifying, counting = [], [], []
+    constant: list[str] = []
+    identifying: list[str] = []
+    counting: list[str] = []
     for name in subject.columns:
         if _is_nested(subject, name):
             continue

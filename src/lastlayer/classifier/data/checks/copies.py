@@ -21,12 +21,11 @@ def across_splits(subject: Subject) -> Iterator[Finding]:
         pairs += [(row, judge) for row in rows if subject.part[row] != subject.part[judge]]
     if pairs:
         shown = [name for pair in pairs for name in subject.names(pair)]
-        row, judge = subject.names(pairs[0])
         yield Finding(
             "copies-across-splits",
             "harms",
-            f"{plural(len(pairs), 'row')} of training or validation also stand in a split that judges: {row} is "
-            f"{judge}.",
+            f"{plural(len(pairs), 'row')} of training or validation also stand in a split that judges: {shown[0]} "
+            f"is {shown[1]}.",
             "Remove them from training: scores on rows that were trained on say nothing.",
             "left out",
             "left out of what trains; the row that judges is kept",

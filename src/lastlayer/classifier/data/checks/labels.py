@@ -30,7 +30,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
     for label in in_order(subject.by_label):
         if isinstance(label, str):
             same[plain(label)].append(label)
-    slips, pairs = [], []
+    slips: list[tuple[Label, Label]] = []
+    pairs: list[tuple[Label, Label]] = []
     for spellings in same.values():
         if len(spellings) < 2:
             continue

@@ -96,11 +96,11 @@ def _compared(subject: Subject, part: str) -> Iterator[Compared]:
         return
     for name in subject.columns:
         cells = subject.words(name)
-        values = as_numbers(cells)
+        numbers = as_numbers(cells)
         if subject.is_text(name):
             yield _texts(name, [cell or "" for cell in cells], train, judge, part)
-        elif values is not None and len(np.unique(values)) > _FEW_VALUES:
-            yield from _values(name, values, train, judge, part)
+        elif numbers is not None and len(np.unique(numbers)) > _FEW_VALUES:
+            yield from _values(name, numbers, train, judge, part)
         else:
             yield from _words(name, cells, train, judge, part)
 

@@ -15,7 +15,7 @@ from lastlayer.classifier.data.rows import Answer, Label, Rows
 from lastlayer.classifier.data.tables import arrow
 
 PARTS = ("train", "validation", "calibration", "test")
-_MOST_CELLS = 100_000  # rows of a column that are looked at, evenly taken
+_MOST_ROWS, _MOST_CELLS = 100_000, 2_000_000  # that are looked at, evenly taken
 _TEXT_LENGTH, _TEXT_DIFFERENT = 20, 0.5  # words that are mostly different and this long on average are text
 
 
@@ -75,7 +75,9 @@ class Subject:
     @cached_property
     def sample(self) -> np.ndarray:
         """The rows whose cells are looked at: all, or an even sample of a very long table."""
-        return np.arange(0, len(self.rows), max(1, -(-len(self.rows) // _MOST_CELLS)))
+        width = 1 if self.rows.kind == "image" else max(1, len(self.rows.data.column_names))
+        most = max(1, min(_MOST_ROWS, _MOST_CELLS // width))
+        return np.arange(0, len(self.rows), max(1, -(-len(self.rows) // most)))
 
     @cached_property
     def table(self) -> Any:
