@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lastlayer.classifier.data.columns import TableSpec
+from lastlayer.classifier.data.encoding import encoded
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.errors import DataError
@@ -46,7 +47,7 @@ class Examples(Dataset[Any]):
         self.spec = spec
         self.is_table = isinstance(spec, TableSpec)
         if isinstance(spec, TableSpec):
-            self.table = spec.encode(rows.data)
+            self.table = encoded(spec, rows.data)
         else:
             self.pictures = list(rows.data["image"])
 

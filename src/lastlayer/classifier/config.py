@@ -32,7 +32,9 @@ class Config:
         encoding: Of a text table.
         separator: Between the cells of a text table; None reads it off the header.
         drop_unlabelled: Leave rows without a class out, and name them, instead of stopping.
-        strict: Stop at the first image that cannot be read instead of leaving it out and naming it.
+        group: Rows that belong together stand on one side of a split: the column of a table that says so, or a regular
+            expression whose first pair of parentheses (or all of it) finds it in an image's path.
+        strict: Stop at what harms (an image that cannot be read, a class in two spellings) instead of going on.
         max_pixels: Images with more pixels than this, by their header, count as unreadable.
         validation: Share of the rows that chooses the epoch, where the data is not split already.
         calibration: Share of the rows that the temperature is fitted to, and that serves nothing else, where the data
@@ -84,6 +86,7 @@ class Config:
     encoding: str = "utf-8"
     separator: str | None = None
     drop_unlabelled: bool = False
+    group: str | None = None
     strict: bool = False
     max_pixels: int = 100_000_000
     validation: float = 0.1
@@ -192,7 +195,7 @@ APPLIES_TO = {
         ("target", "label_separator", "image", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES
     ),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
-    **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
+    **dict.fromkeys(("max_pixels", "image_size", "pretrained", "workers"), ("image",)),
 }
 
 _AS_TEXT = ("cost", "deploy_prior", "class_weights", "pos_weight")  # in Python also a number, a matrix, a dictionary

@@ -1,7 +1,7 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +25,11 @@ from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
+from lastlayer.classifier.data.checks import Finding
+from lastlayer.classifier.data.checks import during as checks
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
+from lastlayer.classifier.data.contents import contents_of
+from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
@@ -58,6 +62,7 @@ class _Prepared:
     backbone: str
     preprocessing: ImageSpec | TableSpec
     fingerprint: str
+    findings: list[Finding]
 
 
 def fit(
@@ -74,7 +79,7 @@ def fit(
     about = _begun(source, config, helper)
     with ExitStack() as claims:
         with processes.same_fate(helper):
-            backbones.check(config, _checked_kind(source, config))
+            backbones.check(config, checked_kind(source, config))
             deciding.check(config)
             objective.check(config)
             if earlier is not None and keeping is not None:
@@ -113,7 +118,7 @@ def _begun(source: Any, config: Config, helper: Any) -> Begun:
     return Begun(config, data, helper.num_processes, run_folder.versions())
 
 
-def _checked_kind(source: Any, config: Config) -> str:
+def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
     of_images = kind == "image" or config.image is not None
@@ -127,9 +132,9 @@ def _checked_kind(source: Any, config: Config) -> str:
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
-    rows = sources.open_labelled(source, config, journal)
+    rows = with_groups(sources.open_labelled(source, config, journal), config, journal)
     labels = rows.labels or []
-    check_labels(labels, config, _folders(source))
+    check_labels(labels, config, class_folders(source))
     if rows.kind == "table":
         check_features(rows.data, config)
     seen: dict[str, Seen] = {}
@@ -142,10 +147,11 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
             advice=f", or leave {option('strict', True)} out to go on without",
         )
         seen = dict(zip(rows.names, looks, strict=True))
-        check_labels(rows.labels or [], config, _folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
+        check_labels(rows.labels or [], config, class_folders(source))
+    contents = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    whole = rows
     rows, split = split_rows(
-        rows,
+        whole,
         contents,
         validation=config.validation,
         calibration=config.calibration,
@@ -153,6 +159,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         seed=config.seed,
         journal=journal,
     )
+    found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
@@ -166,23 +173,14 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
     seen_by_training = resuming.fingerprint(rows, contents, split._asdict(), target)
-    return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training, found)
 
 
-def _folders(source: Any) -> Sequence[str]:
+def class_folders(source: Any) -> Sequence[str]:
     """The class folders, so that empty ones count as classes too."""
     path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
     is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
     return images.class_folders(path) if path is not None and is_images else ()
-
-
-def _contents(rows: Rows, config: Config) -> list[Hashable]:
-    """One number per row of a table, equal where all features are that are looked at."""
-    frame = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names]).to_pandas()
-    for name in frame.columns:
-        if frame[name].dtype.kind == "O":
-            frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
-    return [int(digest) for digest in need("pandas").util.hash_pandas_object(frame, index=False)]
 
 
 def _examples(ready: _Prepared, rows: list[int]) -> Examples:
@@ -271,6 +269,7 @@ def _finish(
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
         "classes": _class_counts(ready),
+        "findings": [finding.to_dict() for finding in ready.findings],
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
         **found.facts,

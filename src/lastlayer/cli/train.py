@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
 
 _LONGEST_STEM = 60
+DATA = "Data"  # what `lastlayer data` takes too
 _NO_SETTINGS = ("data", "config", "output", "resume", "as_json")
-_DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
+_DATA, _MODEL, _TRAINING, _RUN = DATA, "Model", "Training", "Run"
 
 
 def command(
@@ -63,8 +64,15 @@ def command(
     drop_unlabelled: Annotated[
         bool | None, typer.Option("--drop-unlabelled", help="Leave out rows without a class.", rich_help_panel=_DATA)
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Column, or for images a regular expression of the path, whose equal values stand on one side.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict", help="Stop at an image that cannot be read.", rich_help_panel=_DATA)
+        bool | None, typer.Option("--strict", help="Stop at what harms instead of going on.", rich_help_panel=_DATA)
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(help="Images with more pixels count as unreadable.", rich_help_panel=_DATA)
