@@ -40,7 +40,7 @@ def toy(rows=100, kind="multiclass"):
     target = torch.from_numpy(random.integers(0, classes, rows))
     examples = Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target)
     torch.manual_seed(0)
-    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec))
+    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec, Policy(kind, classes)))
 
 
 def run(network, rows, validation=None, request=None, listener=None, **settings):

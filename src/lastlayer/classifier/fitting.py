@@ -172,7 +172,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
-    seen_by_training = resuming.fingerprint(rows, contents, split._asdict(), target)
+    seen_by_training = resuming.fingerprint(whole, contents, split._asdict(), target)
     return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training, found)
 
 
