@@ -51,6 +51,7 @@ class Config:
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
+        folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
     """
 
     target: str | tuple[str, ...] | None = None
@@ -82,6 +83,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
     seed: int = 42
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -172,6 +174,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workers", 0, 256),
     ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
     ("seed", 0, 2**63 - 1),
+    ("folds", 2, 1_000),
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
@@ -49,6 +50,8 @@ class _Prepared:
     backbone: str
     preprocessing: ImageSpec | TableSpec
     findings: list[Finding]
+    contents: list[Hashable]  # equal where rows are
+    seen: dict[str, Seen]
 
 
 def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
@@ -63,6 +66,8 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
             if folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
             ready = _prepare(source, config, journal)
+            if config.folds is not None:
+                cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
         spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
@@ -73,7 +78,22 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
         history = _train(network, parts, ready, config, journal, request, helper, folder)
+        folds = None
+        if config.folds is not None and not history.interrupted:
+            folds = cross_validate(
+                ready.rows,
+                ready.contents,
+                ready.split,
+                ready.task,
+                ready.target,
+                config,
+                journal,
+                lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
+            )
+            history.interrupted = folds is None
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        if folds is not None:
+            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
@@ -110,7 +130,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         )
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    contents: list[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     whole = rows
     rows, split = split_rows(
         whole,
@@ -122,19 +142,41 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         journal=journal,
     )
     found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
+    contents = checks.of_kept(whole, rows, contents)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
+    backbone, preprocessing = _learn(rows, split, seen, config, journal)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen)
+
+
+def _learn(
+    rows: Rows, split: Split, seen: dict[str, Seen], config: Config, journal: Journal
+) -> tuple[str, ImageSpec | TableSpec]:
+    """The backbone, and how inputs become tensors, from training rows only."""
     training_rows = rows.select(split.train)
     looks = [seen[name] for name in training_rows.names] if seen else []
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
-    preprocessing: ImageSpec | TableSpec
     if rows.kind == "image":
-        pictures = list(training_rows.data["image"])
-        preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
-    else:
-        preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing, found)
+        return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
+    return backbone, learn_columns(training_rows.data, config, journal)
+
+
+def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
+    """Train as for the final model, in silence, and give calibrated logits of the rows that are held out."""
+    quiet, config = Journal(Silent()), replace(config, seed=config.seed + fold)
+    backbone, preprocessing = _learn(ready.rows, split, ready.seen, config, quiet)
+    ready = replace(ready, split=split, backbone=backbone, preprocessing=preprocessing)
+    torch.manual_seed(config.seed)
+    network = Network(ModelSpec(ready.task, backbone, preprocessing), pretrained=config.pretrained, journal=quiet)
+    parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
+    history = _train(network, parts, ready, config, quiet, request, helper, None)
+    workers = training.workers(config, ready.rows.kind)
+    held_out = "calibration" if "calibration" in parts else "validation"
+    logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
+    found = calibrate(logits, parts[held_out].labelled)
+    judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
+    return Judged(judged / torch.as_tensor(found.temperature), found.temperature, not history.interrupted)
 
 
 def class_folders(source: Any) -> Sequence[str]:

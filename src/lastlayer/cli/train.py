@@ -98,6 +98,9 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML of settings, such as config.yaml of a run; flags overrule it.", rich_help_panel=_RUN),
@@ -139,16 +142,20 @@ def _train(data: str, given: dict[str, Any], config_file: Path | None, output: P
 
 def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     from lastlayer.cli import console
-    from lastlayer.cli.scores import score_table
+    from lastlayer.cli.scores import folds_table, score_table
 
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
+    folds = model.record.data.get("cross_validation")
     if as_json:
-        console.print_json({"run": str(folder), **found.to_dict()})
+        also = {} if folds is None else {"cross_validation": folds}
+        console.print_json({"run": str(folder), **found.to_dict(), **also})
         return code
     screen = console.out()
     screen.print()
     screen.print(score_table(found))
+    if folds is not None:
+        screen.print(folds_table(folds))
     screen.print()
     screen.print(f"Run folder: {folder}")
     screen.print(f"Report:     {folder / 'report.html'}")

@@ -18,9 +18,9 @@ _FAR_FROM_EQUAL = 0.9  # prior entropy as a share of ln C
 
 def few_rows(subject: Subject) -> Iterator[Finding]:
     """Classes that are nearly empty."""
-    different = {
-        label: len({subject.contents[row] for row in rows}) for label, rows in subject.by_label.items()
-    } | {folder: 0 for folder in subject.folders if folder not in subject.by_label}
+    different = {label: len({subject.contents[row] for row in rows}) for label, rows in subject.by_label.items()} | {
+        folder: 0 for folder in subject.folders if folder not in subject.by_label
+    }
     for least, most, severity in ((1, _PARTS, "harms"), (_PARTS, _FEW, "note")):
         few = [label for label in in_order(different) if least <= different[label] < most]
         if few:
@@ -102,7 +102,7 @@ def _of_labels(counts: Counter[Label], rows: int) -> Iterator[Finding]:
         "note",
         f"Label {often!r} holds for {most:,} of {rows:,} training rows, {rarely!r} for {least:,}. A model that knows "
         f"nothing but these frequencies has a log-loss of {entropy:.3f} nats per row and label (the prior entropy; "
-        f"ln 2 is {math.log(2):.3f}), and answers \"no\" to the rare labels.",
+        f'ln 2 is {math.log(2):.3f}), and answers "no" to the rare labels.',
         "Compare with this number, and look at each label's average precision. Choose thresholds per label by what "
         "mistakes cost.",
         "kept",

@@ -131,7 +131,11 @@ def unseen(subject: Subject) -> Iterator[Finding]:
                 "note",
                 f"{plural(len(lacking), 'class', 'classes')} of training {'has' if len(lacking) == 1 else 'have'} no "
                 f"{part} row: {examples([repr(label) for label in lacking], 5)}. "
-                + ("Nothing is measured for them." if part == "test" else "What is chosen there is chosen without them."),
+                + (
+                    "Nothing is measured for them."
+                    if part == "test"
+                    else "What is chosen there is chosen without them."
+                ),
                 f"Add {part} rows of each.",
                 "kept",
                 "kept",

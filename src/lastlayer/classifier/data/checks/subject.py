@@ -90,7 +90,9 @@ class Subject:
     @property
     def columns(self) -> list[str]:
         """The columns that training looks at."""
-        return [] if self.table is None else [name for name in self.table.column_names if name not in self.config.ignore]
+        return (
+            [] if self.table is None else [name for name in self.table.column_names if name not in self.config.ignore]
+        )
 
     @cached_property
     def _words(self) -> dict[str, list[str | None]]:
