@@ -16,7 +16,9 @@ from lastlayer.classifier.data.splits import Split, strata, taken
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.model import ModelSpec
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from lastlayer.errors import DataError
 from lastlayer.messages.wording import option
 
@@ -26,8 +28,7 @@ SHOWN = ("log_loss", "accuracy")
 class Judged(NamedTuple):
     """What the model of one fold said of that fold's rows."""
 
-    logits: Tensor  # float64, divided by that model's temperature
-    temperature: Any
+    logits: Tensor  # float64, calibrated by that fold's own rows, weights of the loss taken off
     finished: bool  # False where an interrupt cut the training short
 
 
@@ -133,8 +134,8 @@ def cross_validate(
     rows: Rows,
     contents: Sequence[Any],
     split: Split,
-    task: Task,
     target: Tensor,
+    spec: ModelSpec,
     config: Config,
     journal: Journal,
     judge: Callable[[Split, int], Judged],
@@ -145,12 +146,13 @@ def cross_validate(
         rows: All rows that can be used.
         contents: Equal where rows are.
         split: The ordinary split; a test part that the source gave takes no part.
-        task: Of the final model: every fold has its classes.
         target: Of all rows.
+        spec: Of the final model: every fold has its classes, and its costs decide.
         config: Settings; `folds` of them.
         journal: Hears which fold is being trained.
         judge: Trains on a split and judges its test part; the number of the fold is added to the seed.
     """
+    task, policy = spec.task, Policy(spec.task.kind, len(spec.task.classes), cost=spec.policy.cost)
     held = cut(rows, contents, split, config)
     judged: list[Judged] = []
     for number, fold in enumerate(held, start=1):
@@ -163,9 +165,9 @@ def cross_validate(
     places = [row for fold in held for row in fold]
     names = [rows.names[row] for row in places]
     logits = torch.cat([one.logits for one in judged])
-    together = evaluate(logits, target[places], names, task, 1.0, f"{len(held)} folds")
+    together = evaluate(logits, target[places], names, task, policy, f"{len(held)} folds")
     each = [
-        evaluate(one.logits, target[fold], [rows.names[row] for row in fold], task, 1.0, f"fold {number}")
+        evaluate(one.logits, target[fold], [rows.names[row] for row in fold], task, policy, f"fold {number}")
         for number, (one, fold) in enumerate(zip(judged, held, strict=True), start=1)
     ]
     numbers = [number for number, fold in enumerate(held, start=1) for _ in fold]
