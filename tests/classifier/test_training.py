@@ -22,6 +22,7 @@ from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from tests.classifier.conftest import flowers, write_digits
 
 
