@@ -63,7 +63,8 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
-        network = Network(spec, pretrained=config.pretrained, journal=journal)
+        pretrained = config.pretrained or backbones.brings_weights(config.backbone)
+        network = Network(spec, pretrained=pretrained, journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
@@ -127,6 +128,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
     else:
         preprocessing = learn_columns(training_rows.data, config, journal)
+        backbone = backbones.for_columns(config, preprocessing, journal)
     return _Prepared(rows, split, task, target, backbone, preprocessing)
 
 
