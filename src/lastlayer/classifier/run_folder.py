@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,10 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 
+from lastlayer.classifier import checkpoints
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.files import cannot_write, reading
+from lastlayer.classifier.files import cannot_write, reading, write_whole
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.model import ModelSpec
 from lastlayer.classifier.training import Weights
@@ -24,7 +26,7 @@ from lastlayer.messages.wording import option
 
 FORMAT = 1
 TOKENIZER = "tokenizer.json"  # of models that read text
-MANIFEST, CHECKPOINT = "manifest.json", "checkpoints/best.safetensors"
+MANIFEST = "manifest.json"
 FILES = (
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
     "report.html", "card.md",
@@ -70,9 +72,8 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        best = folder / CHECKPOINT
-        if not best.exists() and not (folder / MANIFEST).exists():
-            shutil.rmtree(best.parent, ignore_errors=True)
+        if not checkpoints.exists(folder) and not (folder / MANIFEST).exists():
+            shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
             with suppress(OSError):  # somebody put something there
                 for each in made:
                     each.rmdir()
@@ -85,7 +86,7 @@ def new_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
         if not taken:
-            (folder / CHECKPOINT).parent.mkdir()  # of two runs that start together, one makes it
+            (folder / checkpoints.FOLDER).mkdir()  # of two runs that start together, one makes it
     except FileExistsError as error:
         if not folder.is_dir():
             raise cannot_write(folder, error) from error
@@ -98,11 +99,6 @@ def new_folder(folder: Path) -> Path:
             f"{option('output')}, or remove it."
         )
     return folder
-
-
-def write_checkpoint(folder: Path, weights: Weights) -> None:
-    """Keep the best weights so far; `write` removes them when the run is whole."""
-    _write(folder / CHECKPOINT, _packed(weights))
 
 
 def write(folder: Path, record: Record) -> None:
@@ -122,7 +118,7 @@ def write(folder: Path, record: Record) -> None:
         **({TOKENIZER: _json({"columns": texts}, indent=None)} if texts else {}),
     }
     for name, content in files.items():
-        _write(folder / name, content)
+        write_whole(folder / name, content)
     manifest = {
         "format": FORMAT,
         "files": {
@@ -130,8 +126,8 @@ def write(folder: Path, record: Record) -> None:
             for name, content in files.items()
         },
     }
-    _write(folder / MANIFEST, _json(manifest))
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_whole(folder / MANIFEST, _json(manifest))
+    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
 
 
 def read(folder: Path) -> Record:
@@ -199,7 +195,9 @@ def verify(folder: Path) -> None:
         if not folder.is_dir():
             raise DataNotFoundError(f"there is no run folder {str(folder)!r}. 'lastlayer train' makes one.")
         if not (folder / MANIFEST).is_file():
-            unfinished = " Its training did not finish." if (folder / CHECKPOINT).parent.is_dir() else ""
+            cut_off = (folder / checkpoints.FOLDER).is_dir()
+            command = f"lastlayer train --resume {shlex.quote(str(folder))}"
+            unfinished = f" Its training did not finish: '{command}' goes on with it." if cut_off else ""
             raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
         listed = _read_json(folder / MANIFEST).get("files")
         entries = listed if isinstance(listed, dict) else {}
@@ -248,21 +246,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RunError(f"{path} has to hold an object, found {type(content).__name__}.")
     return content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, then rename: whoever looks sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
 
 
 def _packed(weights: Weights) -> bytes:
