@@ -39,7 +39,7 @@ def test_what_a_run_holds(table_run):
     assert model["activation"] == "softmax"
     assert model["loss"] == "cross_entropy"
     assert {"lastlayer", "torch"} <= set(model["versions"])
-    assert model["temperature"] > 0
+    assert model["policy"]["temperature"] > 0
     settings = yaml.safe_load((table_run / "config.yaml").read_text())
     assert settings["epochs"] == 12
     assert settings["target"] == "kind"

@@ -15,12 +15,14 @@ from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows, readable
-from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
+from lastlayer.classifier.deciding import SETTINGS
+from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.run_folder import Record
-from lastlayer.errors import DataError, RunError
+from lastlayer.decisions import ABSTAINED, Policy
+from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -107,9 +109,11 @@ class Classifier:
         return model
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return the most probable class of each input, as it stands in the training data.
+        """Return the class decided on for each input, as it stands in the training data.
 
-        Where any number of labels may hold: 0 or 1 for each, (inputs, classes), in the order of `classes_`.
+        That is the most probable one, unless costs or a threshold decide. Where any number of labels may hold: 0 or 1
+        for each, (inputs, classes), in the order of `classes_`. With a price of abstaining, None (of labels −1) stands
+        where nothing is decided.
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
@@ -120,9 +124,54 @@ class Classifier:
         """
         found = self._whole(x)
         if found.task.kind == "multilabel":
-            return found.task.decided(found.logits).numpy()
-        labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
+            return found.decisions.numpy()
+        decisions = found.decisions.numpy()
+        labels: np.ndarray = self.classes_[decisions]
+        if self.record.spec.policy.abstain is not None:
+            labels = labels.astype(object)
+            labels[decisions == ABSTAINED] = None
         return labels
+
+    def predict_set(self, x: Any) -> np.ndarray:
+        """Return which classes are in the prediction set of each input, bool, (inputs, classes).
+
+        Raises:
+            ConfigError: the classifier has no coverage to promise; `deciding(coverage=0.9)` gives it one.
+        """
+        if self._trained().spec.policy.sets is None:
+            raise ConfigError("this classifier makes no prediction sets: deciding(coverage=0.9) fits them.")
+        found = self._whole(x)
+        return found.policy.set_of(found.logits).numpy()
+
+    def deciding(self, **settings: Any) -> "Classifier":
+        """Return this classifier with other decisions, fitted on the calibration rows whose logits the run kept.
+
+        Args:
+            **settings: Any of `threshold_for`, `cost`, `abstain`, `coverage`, `coverage_per_class`, `set_score` and
+                `deploy_prior`; what is not named stays as it is, but a metric and costs exclude each other.
+
+        Returns:
+            Another classifier with the same weights; `save` keeps it. Its report stays that of the training.
+
+        Raises:
+            ConfigError: another setting, or one that does not fit the task.
+
+        >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+        >>> model.deciding(coverage=0.9).predict_set("digits#1").shape
+        (1, 10)
+        """
+        for name in settings:
+            if name not in SETTINGS:
+                raise ConfigError(
+                    f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
+                    f"{', '.join(SETTINGS)}."
+                )
+        record, said = fitting.decided_anew(self._trained(), settings)
+        for sentence in said:
+            self.listener.note(sentence)
+        model = type(self).of(record.config, listener=self.listener)
+        model._record, model._network = record, self._network
+        return model
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return calibrated probabilities, (inputs, classes), in the order of `classes_`; float64."""
@@ -139,13 +188,14 @@ class Classifier:
             return self._predicted(self._open(x[0] if several and x else x))
         parts: list[Predictions] = []
         failed: list[DataError] = []
+        spec = self._trained().spec
         for one in x:
             try:
                 parts.append(self._predicted(self._open(one)))
             except DataError as error:  # it keeps its place, with the reason
                 failed.append(error)
                 name = "stdin" if isinstance(one, bytes) else readable(str(one))
-                parts.append(Predictions.of_nothing(name, self._trained().spec.task, str(error).rstrip(".")))
+                parts.append(Predictions.of_nothing(name, spec.task, spec.policy, str(error).rstrip(".")))
         if len(failed) == len(parts):
             raise failed[0]
         return Predictions.joined(parts)
@@ -166,8 +216,8 @@ class Classifier:
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
-        task, temperature = record.spec.task, record.spec.temperature
-        return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
+        task, policy = record.spec.task, record.spec.policy
+        return evaluate(found.logits, target, rows.names, task, policy, fitting.name_of(data))
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
@@ -253,9 +303,14 @@ class Classifier:
         return np.array(self._trained().spec.task.classes)
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by to give calibrated probabilities."""
-        return self._trained().spec.temperature
+    def temperature(self) -> float | tuple[float, ...]:
+        """What logits are divided by to give calibrated probabilities; where several labels may hold, one each."""
+        return self._trained().spec.policy.temperature
+
+    @property
+    def policy(self) -> Policy:
+        """How logits become probabilities, decisions and sets."""
+        return self._trained().spec.policy
 
     @property
     def record(self) -> Record:
@@ -297,8 +352,10 @@ class Classifier:
         odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
         for row in odd.nonzero().flatten().tolist():
             problems.setdefault(row, "the model gives no finite logits for it")
-        p = probabilities(logits, record.spec.task, record.spec.temperature)
-        return Predictions(rows.names, record.spec.task, logits, p, problems, rows.left_out)
+        policy = record.spec.policy
+        return Predictions(
+            rows.names, record.spec.task, logits, policy.probabilities(logits), policy, problems, rows.left_out
+        )
 
 
 def _network(spec: ModelSpec, weights: dict[str, Tensor]) -> Network:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lastlayer.classifier.data.columns import TableSpec
+from lastlayer.classifier.data.encoding import encoded
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.errors import DataError
@@ -47,7 +48,7 @@ class Examples(Dataset[Any]):
         self.spec = spec
         self.is_table = isinstance(spec, TableSpec)
         if isinstance(spec, TableSpec):
-            self.table = spec.encode(rows.data)
+            self.table = encoded(spec, rows.data)
         else:
             self.pictures = list(rows.data["image"])
 
@@ -67,7 +68,8 @@ class Examples(Dataset[Any]):
         target = None if self.target is None else self.target[places]
         if isinstance(self.spec, TableSpec):
             problems = {place: self.table.problems[row] for place, row in enumerate(rows) if row in self.table.problems}
-            return Batch((self.table.numbers[places], self.table.indices[places]), target, problems)
+            texts = [part for text in self.table.texts for part in text.batch(rows)]
+            return Batch((self.table.numbers[places], self.table.indices[places], *texts), target, problems)
         return self._pictures(rows, target, self.spec)
 
     def changed(self, rows: Sequence[int], change: Callable[[int, Any], Any]) -> Batch:

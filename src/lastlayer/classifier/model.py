@@ -12,6 +12,7 @@ from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.objective import PLAIN, Objective
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from lastlayer.errors import RunError
 from lastlayer.nn import BinaryHead, MultiClassHead, MultiLabelHead
 
@@ -24,14 +25,14 @@ class ModelSpec:
         task: Classes, and whether they are told apart by one sigmoid or a softmax.
         backbone: Its name.
         preprocessing: How inputs become tensors.
-        temperature: What logits are divided by to give calibrated probabilities.
+        policy: How its logits become probabilities and decisions.
         objective: The options of the loss that trained.
     """
 
     task: Task
     backbone: str
     preprocessing: ImageSpec | TableSpec
-    temperature: float = 1.0
+    policy: Policy
     objective: Objective = PLAIN
 
     @property
@@ -45,9 +46,8 @@ class ModelSpec:
             "task": self.task.to_dict(),
             "activation": self.task.activation,
             "loss": "cross_entropy" if self.task.kind == "multiclass" else "binary_cross_entropy_with_logits",
+            "policy": self.policy.to_dict(),
             "loss_options": self.objective.to_dict(),
-            "temperature": self.temperature,
-            "thresholds": {} if self.task.kind == "multiclass" else {"yes": 0.5},
             "backbone": self.backbone,
             "preprocessing": self.preprocessing.to_dict(),
         }
@@ -59,10 +59,20 @@ class ModelSpec:
             preprocessing = plain["preprocessing"]
             spec = ImageSpec if preprocessing["kind"] == "image" else TableSpec
             task = Task.from_dict({"kind": plain["task"]["kind"], "classes": plain["task"]["classes"]})
+            policy = _policy(plain, task)
             objective = Objective.from_dict(plain.get("loss_options", {}))
-            return cls(task, plain["backbone"], spec.from_dict(preprocessing), float(plain["temperature"]), objective)
+            return cls(task, plain["backbone"], spec.from_dict(preprocessing), policy, objective)
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"model.json does not describe a model: {type(error).__name__} {error}") from error
+
+
+def _policy(plain: dict[str, Any], task: Task) -> Policy:
+    if "policy" not in plain:  # runs of lastlayer 0.1 have a temperature, and nothing else to decide by
+        return Policy(task.kind, len(task.classes), temperature=float(plain["temperature"]))
+    policy = Policy.from_dict(plain["policy"])
+    if (policy.kind, policy.classes) != (task.kind, len(task.classes)):
+        raise ValueError(f"its policy is of {policy.classes} classes ({policy.kind}), its task of others")
+    return policy
 
 
 class Network(nn.Module):

@@ -14,6 +14,8 @@ from torch import Tensor
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import unweighting
+from lastlayer.decisions import unweighting
 from lastlayer.errors import ConfigError, DataNotFoundError, did_you_mean
 from lastlayer.messages.wording import option
 
@@ -262,10 +264,9 @@ def _of_csv(text: str) -> dict[str, str]:
 _READERS = {".json": _of_json, ".yaml": _of_yaml, ".yml": _of_yaml, ".csv": _of_csv}
 
 
-def unweighted(logits: Tensor, found: Objective) -> Tensor:
-    """Logits of the data as it is, of those that were trained with weights: z_c − ln w_c, z − ln pos_weight."""
-    weights = found.weight if found.weight is not None else found.pos_weight
-    if weights is None:
-        return logits
-    logs = torch.tensor(weights, dtype=torch.float64).log()
-    return logits - (logs.reshape(()) if logits.dim() == 1 else logs)
+def unweighted(logits: Tensor, found: Objective, task: Task) -> Tensor:
+    """Logits of the data as it is, of those that were trained with weights."""
+    weight = None if found.weight is None else torch.tensor(found.weight)
+    yes = None if found.pos_weight is None else torch.tensor(found.pos_weight)
+    offset = unweighting(task.kind, weight=weight, pos_weight=yes)
+    return logits if offset is None else logits + offset

@@ -171,7 +171,7 @@ def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
 def _judge(loop: Loop, loss: float, network: Network, validation: Examples, history: History) -> Epoch:
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
-    logits = objective.unweighted(logits, network.objective)
+    logits = objective.unweighted(logits, network.objective, network.task)
     score = log_loss(logits, validation.labelled)
     accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
 from lastlayer.errors import DataError, printable
 
 
@@ -20,6 +21,13 @@ def command(
         Path | None, typer.Option(help="Write to FILE.csv, FILE.jsonl or FILE.parquet instead of showing.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
+    threshold_for: ThresholdFor = None,
+    cost: Cost = None,
+    abstain: Abstain = None,
+    coverage: SetCoverage = None,
+    coverage_per_class: PerClass = None,
+    set_score: SetScore = None,
+    deploy_prior: DeployPrior = None,
 ) -> int:
     """Predict new data. Exit code 1 where a row could not be read; its error column says why."""
     from lastlayer.cli import console
@@ -28,11 +36,22 @@ def command(
         from lastlayer.classifier import Classifier
         from lastlayer.classifier.data.rows import examples, plural
         from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
+        from lastlayer.cli.decisions import deciding
         from lastlayer.cli.scores import prediction_table
 
     if output is not None:
         check_format(output)
-    found = Classifier.load(run).predictions([_source(name) for name in inputs])
+    model = deciding(
+        Classifier.load(run),
+        threshold_for=threshold_for,
+        cost=cost,
+        abstain=abstain,
+        coverage=coverage,
+        coverage_per_class=coverage_per_class,
+        set_score=set_score,
+        deploy_prior=deploy_prior,
+    )
+    found = model.predictions([_source(name) for name in inputs])
     code = 1 if found.problems else 0
     if found.left_out:
         names = examples([each.name for each in found.left_out])

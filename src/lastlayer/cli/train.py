@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
 
 _LONGEST_STEM = 60
+DATA = "Data"  # what `lastlayer data` takes too
+_DATA, _MODEL, _TRAINING, _RUN = DATA, "Model", "Training", "Run"
 _NO_SETTINGS = ("data", "config", "output", "resume", "as_json")
-_DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
 
 
 def command(
@@ -48,6 +51,9 @@ def command(
     categorical: Annotated[
         list[str] | None, typer.Option(help="Column to take as categories; may be repeated.", rich_help_panel=_DATA)
     ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column to take as text; may be repeated.", rich_help_panel=_DATA)
+    ] = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,8 +67,15 @@ def command(
     drop_unlabelled: Annotated[
         bool | None, typer.Option("--drop-unlabelled", help="Leave out rows without a class.", rich_help_panel=_DATA)
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Column, or for images a regular expression of the path, whose equal values stand on one side.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
     strict: Annotated[
-        bool | None, typer.Option("--strict", help="Stop at an image that cannot be read.", rich_help_panel=_DATA)
+        bool | None, typer.Option("--strict", help="Stop at what harms instead of going on.", rich_help_panel=_DATA)
     ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(help="Images with more pixels count as unreadable.", rich_help_panel=_DATA)
@@ -75,7 +88,10 @@ def command(
     ] = None,
     test: Annotated[float | None, typer.Option(help="Share of rows kept for the end.", rich_help_panel=_DATA)] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="small-cnn, mlp, or the name of a timm model.", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(
+            help="small-cnn, mlp, ngrams, a timm model, or a text encoder by name or folder.", rich_help_panel=_MODEL
+        ),
     ] = None,
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained", help="Start from published weights.", rich_help_panel=_MODEL)
@@ -134,6 +150,16 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
+    ] = None,
+    threshold_for: ThresholdFor = None,
+    cost: Cost = None,
+    abstain: Abstain = None,
+    coverage: SetCoverage = None,
+    coverage_per_class: PerClass = None,
+    set_score: SetScore = None,
+    deploy_prior: DeployPrior = None,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML of settings, such as config.yaml of a run; flags overrule it.", rich_help_panel=_RUN),
@@ -223,16 +249,22 @@ def _end(model: "Classifier", folder: Path, as_json: bool) -> int:
 
 def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     from lastlayer.cli import console
-    from lastlayer.cli.scores import score_table
+    from lastlayer.cli.scores import decision_table, folds_table, score_table
 
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
+    folds = model.record.data.get("cross_validation")
     if as_json:
-        console.print_json({"run": str(folder), **found.to_dict()})
+        also = {} if folds is None else {"cross_validation": folds}
+        console.print_json({"run": str(folder), **found.to_dict(), **also})
         return code
     screen = console.out()
     screen.print()
     screen.print(score_table(found))
+    if folds is not None:
+        screen.print(folds_table(folds))
+    if found.decided is not None:
+        screen.print(decision_table(found.decided, found.classes))
     screen.print()
     screen.print(f"Run folder: {folder}")
     screen.print(f"Report:     {folder / 'report.html'}")
