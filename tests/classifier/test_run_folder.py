@@ -117,7 +117,7 @@ def test_weights_of_another_model_are_refused(run):
     model = json.loads((run / "model.json").read_text())
     model["task"]["classes"].append("tulip")
     forge(run, "model.json", json.dumps(model).encode())
-    with pytest.raises(RunError, match=r"predictions\.parquet .*lacks logit\(tulip\)"):
+    with pytest.raises(RunError, match="its policy is of 3 classes"):
         Classifier.load(run)
     model["task"]["classes"].pop()
     model["preprocessing"]["columns"].pop()
