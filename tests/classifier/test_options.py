@@ -295,7 +295,7 @@ def test_what_does_not_fit_is_refused(kind, settings, message):
 
 def test_files_of_weights_that_are_none(tmp_path):
     task = Task("multiclass", ("a", "b"))
-    with pytest.raises(DataNotFoundError, match="no file .* with weights of classes"):
+    with pytest.raises(DataNotFoundError, match=r"no file .* with weights of classes"):
         objective.objective(Config(class_weights=str(tmp_path / "w.json")), task, [1, 1], 2)
     for name, content in (("a.json", "{"), ("b.json", "[1]"), ("c.csv", "a,1,2"), ("d.yaml", "{"), ("e.yaml", "")):
         (tmp_path / name).write_text(content)
