@@ -125,6 +125,7 @@ def test_weights_of_another_model_are_refused(run):
     with pytest.raises(RunError, match=r"predictions\.parquet .*lacks logit\(tulip\)"):
         Classifier.load(run)
     model["task"]["classes"].pop()
+    model["policy"]["classes"] = 3
     model["preprocessing"]["columns"].pop()
     forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match="weights do not fit"):

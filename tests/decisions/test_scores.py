@@ -153,8 +153,8 @@ def test_intervals_of_means_hold_the_mean():
         theirs = bootstrap((skewed.numpy(),), np.mean, method="BCa", n_resamples=5000, rng=0).confidence_interval
         found = mean_interval(skewed)
         error = float(skewed.std()) / rows**0.5
-        assert found.low == pytest.approx(theirs.low, abs=0.15 * error)
-        assert found.high == pytest.approx(theirs.high, abs=0.15 * error)
+        assert found.low == pytest.approx(theirs.low, abs=0.2 * error)
+        assert found.high == pytest.approx(theirs.high, abs=0.2 * error)
     assert mean_interval(torch.full((20,), 0.1)).low == pytest.approx(0.1)
     samples = torch.arange(1000, dtype=torch.float64)
     assert percentiles(500, samples).low == pytest.approx(24.975)

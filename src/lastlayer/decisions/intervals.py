@@ -11,6 +11,7 @@ from lastlayer.errors import OptionError
 
 _TIMES, _BUDGET = 1_000, 50_000_000  # samples drawn at most, and rows drawn in all of them
 _LEAST_TIMES = 100
+STEADY = 2_000  # samples for `corrected`, which estimates the bias from them, too
 _AT_ONCE = 4_000_000  # row counts held in memory at a time
 
 
@@ -117,7 +118,7 @@ def mean_interval(values: Float[Tensor, " rows"], *, seed: int = 0) -> Interval:
     x = values.detach().double()
     if len(x) == 0:
         return Interval(math.nan, math.nan, math.nan)
-    return corrected(x, resampled_sums(x.unsqueeze(1), seed=seed)[:, 0])
+    return corrected(x, resampled_sums(x.unsqueeze(1), times=STEADY, seed=seed)[:, 0])
 
 
 def wilson(share: float, rows: int, z: float = 1.959964) -> tuple[float, float]:

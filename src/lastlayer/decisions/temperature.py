@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.decisions._rows import check_finite, check_yes_or_no, folds_of, kind_of
-from lastlayer.decisions.intervals import Interval, corrected, resampled_sums
+from lastlayer.decisions.intervals import STEADY, Interval, corrected, resampled_sums
 from lastlayer.decisions.scores import row_losses
 from lastlayer.errors import OptionError, ShapeError
 
@@ -214,7 +214,7 @@ def _uncalibrated(before: Tensor) -> tuple[Calibration, ...]:
 def _judged(before: Tensor, after: Tensor, fitted: Tensor) -> tuple[Calibration, ...]:
     """One verdict per column of losses per row."""
     gain = before - after
-    sums = resampled_sums(gain)
+    sums = resampled_sums(gain, times=STEADY)
     found = []
     for column, temperature in enumerate(fitted.tolist()):
         interval = corrected(gain[:, column], sums[:, column])
