@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
-from lastlayer.classifier import fitting, run_folder, training
+from lastlayer.classifier import fitting, resuming, run_folder, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
@@ -81,6 +81,32 @@ class Classifier:
         self._record, self._network = fitting.fit(data, config, self.listener, folder)
         self.config = config
         return self
+
+    @classmethod
+    def resume(
+        cls, folder: str | Path, data: Any = None, *, verbose: bool = True, listener: Listener | None = None
+    ) -> "Classifier":
+        """Go on with a training that was cut off; the end is the same, to the bit, as if it had not been.
+
+        Args:
+            folder: The `output` of the `fit` that was cut off.
+            data: What it was fitted on; None takes it by the name that it had then.
+            verbose: As for the class.
+            listener: As for the class.
+
+        Raises:
+            RunError: the run is finished, or cannot be gone on with: other data, no whole checkpoint.
+            DataNotFoundError: there is no such folder.
+        """
+        run = Path(folder)
+        earlier = resuming.begun(run)
+        if data is None and earlier.data is None:
+            raise DataError(f"the run {run} was begun with data in memory: pass that data again.")
+        model = cls(verbose=verbose, listener=listener)
+        model.config = earlier.config
+        source = earlier.data if data is None else data
+        model._record, model._network = fitting.fit(source, earlier.config, model.listener, run, earlier)
+        return model
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the class decided on for each input, as it stands in the training data.

@@ -10,21 +10,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, deciding, diagnosis, processes, run_folder, sentences, training
+from lastlayer.classifier import (
+    backbones,
+    deciding,
+    diagnosis,
+    objective,
+    processes,
+    resuming,
+    run_folder,
+    sentences,
+    training,
+)
 from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
+from lastlayer.classifier.data.checks import Finding
+from lastlayer.classifier.data.checks import during as checks
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
+from lastlayer.classifier.data.contents import contents_of
+from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
+from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.objective import Objective
 from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.decisions import ABSTAINED, Policy
@@ -43,41 +62,84 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
+    findings: list[Finding]
+    contents: list[Hashable]  # equal where rows are
+    seen: dict[str, Seen]
+    fingerprint: str
 
 
-def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
-    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
+def fit(
+    source: Any, config: Config, listener: Listener, folder: Path | None, earlier: Begun | None = None
+) -> tuple[Record, Network]:
+    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after.
+
+    With `earlier`, go on with the run in `folder` that was cut off.
+    """
     started = time.monotonic()
     helper = training.accelerator(config)
     journal = Journal(listener if helper.is_main_process else Silent())
-    folder = folder if helper.is_main_process else None
+    keeping, folder = folder, folder if helper.is_main_process else None
+    about = _begun(source, config, helper)
     with ExitStack() as claims:
         with processes.same_fate(helper):
-            backbones.check(config, _checked_kind(source, config))
+            backbones.check(config, checked_kind(source, config))
             deciding.check(config)
-            if folder is not None:
+            objective.check(config)
+            if earlier is not None and keeping is not None:
+                resuming.check(keeping, earlier, about, journal)
+                claims.enter_context(resuming.held(folder))
+            elif folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
+                resuming.begin(folder, about)
+                claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
-            policy = _stated(ready, config)
-            config = deciding.portable(config, policy, ready.task)
-        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy)
+            if config.folds is not None:
+                cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
+            loss = _objective(ready, config, journal)
+            policy = _stated(ready, config, loss)
+            config = deciding.portable(objective.portable(config, loss, ready.task), policy, ready.task)
+            marks = resuming.marks(about, data=ready.fingerprint, loss=loss)
+            keeper = Keeper(keeping, config.checkpoint_minutes, helper, marks)
+            checkpoint = None if earlier is None else resuming.newest(keeper, journal)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy, loss)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
-        network = Network(spec, pretrained=config.pretrained, journal=journal)
+        pretrained = config.pretrained or backbones.brings_weights(config.backbone)
+        network = Network(spec, pretrained=pretrained, journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, folder)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
+        folds = None
+        if config.folds is not None and not history.interrupted:
+            folds = cross_validate(
+                ready.rows,
+                ready.contents,
+                ready.split,
+                ready.target,
+                spec,
+                config,
+                journal,
+                lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
+            )
+            history.interrupted = folds is None
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        if folds is not None:
+            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
     return record, network
 
 
-def _checked_kind(source: Any, config: Config) -> str:
+def _begun(source: Any, config: Config, helper: Any) -> Begun:
+    data = str(source) if isinstance(source, (str, Path)) else None
+    return Begun(config, data, helper.num_processes, run_folder.versions())
+
+
+def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
     of_images = kind == "image" or config.image is not None
@@ -91,9 +153,9 @@ def _checked_kind(source: Any, config: Config) -> str:
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
-    rows = sources.open_labelled(source, config, journal)
+    rows = with_groups(sources.open_labelled(source, config, journal), config, journal)
     labels = rows.labels or []
-    check_labels(labels, config, _folders(source))
+    check_labels(labels, config, class_folders(source))
     if rows.kind == "table":
         check_features(rows.data, config)
     seen: dict[str, Seen] = {}
@@ -106,10 +168,11 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
             advice=f", or leave {option('strict', True)} out to go on without",
         )
         seen = dict(zip(rows.names, looks, strict=True))
-        check_labels(rows.labels or [], config, _folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
+        check_labels(rows.labels or [], config, class_folders(source))
+    contents: list[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    whole = rows
     rows, split = split_rows(
-        rows,
+        whole,
         contents,
         validation=config.validation,
         calibration=config.calibration,
@@ -117,35 +180,55 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         seed=config.seed,
         journal=journal,
     )
+    found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
+    contents = checks.of_kept(whole, rows, contents)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
+    backbone, preprocessing = _learn(rows, split, seen, config, journal)
+    fingerprint = resuming.fingerprint(rows, contents, split._asdict(), target)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
+
+
+def _learn(
+    rows: Rows, split: Split, seen: dict[str, Seen], config: Config, journal: Journal
+) -> tuple[str, ImageSpec | TableSpec]:
+    """The backbone, and how inputs become tensors, from training rows only."""
     training_rows = rows.select(split.train)
     looks = [seen[name] for name in training_rows.names] if seen else []
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
-    preprocessing: ImageSpec | TableSpec
     if rows.kind == "image":
-        pictures = list(training_rows.data["image"])
-        preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
-    else:
-        preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing)
+        return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
+    columns = learn_columns(training_rows.data, config, journal)
+    return backbones.for_columns(config, columns, journal), columns
 
 
-def _folders(source: Any) -> Sequence[str]:
+def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
+    """Train as for the final model, in silence, and give calibrated logits of the rows that are held out."""
+    quiet, config = Journal(Silent()), replace(config, seed=config.seed + fold)
+    backbone, preprocessing = _learn(ready.rows, split, ready.seen, config, quiet)
+    ready = replace(ready, split=split, backbone=backbone, preprocessing=preprocessing)
+    loss = _objective(ready, config, quiet)
+    spec = ModelSpec(ready.task, backbone, preprocessing, _stated(ready, config, loss), loss)
+    torch.manual_seed(config.seed)
+    network = Network(spec, pretrained=config.pretrained, journal=quiet)
+    parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
+    keeper = Keeper(None, config.checkpoint_minutes, helper)
+    history = _train(network, parts, ready, config, quiet, request, helper, keeper, None)
+    workers = training.workers(config, ready.rows.kind)
+    held_out = "calibration" if "calibration" in parts else "validation"
+    logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
+    policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config).policy
+    judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
+    of_training = replace(policy, trained=None, deployed=None)  # the rows are of the world of training
+    return Judged(of_training.logits(judged), not history.interrupted)
+
+
+def class_folders(source: Any) -> Sequence[str]:
     """The class folders, so that empty ones count as classes too."""
     path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
     is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
     return images.class_folders(path) if path is not None and is_images else ()
-
-
-def _contents(rows: Rows, config: Config) -> list[Hashable]:
-    """One number per row of a table, equal where all features are that are looked at."""
-    frame = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names]).to_pandas()
-    for name in frame.columns:
-        if frame[name].dtype.kind == "O":
-            frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
-    return [int(digest) for digest in need("pandas").util.hash_pandas_object(frame, index=False)]
 
 
 def _examples(ready: _Prepared, rows: list[int]) -> Examples:
@@ -160,7 +243,8 @@ def _train(
     journal: Journal,
     request: StopRequest,
     helper: Any,
-    folder: Path | None,
+    keeper: Keeper,
+    checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
@@ -172,11 +256,6 @@ def _train(
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
         f"{together}"
     )
-
-    def keep(weights: training.Weights) -> None:
-        if folder is not None:
-            run_folder.write_checkpoint(folder, weights)
-
     history = training.train(
         network,
         parts["train"],
@@ -186,7 +265,8 @@ def _train(
         journal=journal,
         request=request,
         helper=helper,
-        on_best=keep,
+        keeper=keeper,
+        checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
     diagnosis.of_curve(history, ready.task.choices, journal)
@@ -237,6 +317,7 @@ def _finish(
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
         "classes": _class_counts(ready),
+        "findings": [finding.to_dict() for finding in ready.findings],
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
         **found.facts,
@@ -278,10 +359,20 @@ def _finish(
     )
 
 
-def _stated(ready: _Prepared, config: Config) -> Policy:
+def _stated(ready: _Prepared, config: Config, loss: Objective) -> Policy:
     rows = ready.split.train
     counts = _counts(ready.target[rows], len(ready.task.classes))
-    return deciding.stated(ready.task, counts, len(rows), config)
+    return deciding.stated(ready.task, counts, len(rows), config, weight=loss.weight, pos_weight=loss.pos_weight)
+
+
+def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    found = objective.objective(config, ready.task, counts, len(rows))
+    sentence = objective.said(found, ready.task)
+    if sentence is not None:
+        journal.say(sentence)
+    return found
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Costs and shares given in Python, as the text that a flag or YAML would hold."""
+"""Costs, shares and weights given in Python, as the text that a flag or YAML would hold."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def as_text(value: object) -> object:
     plain = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(plain, (list, tuple)) and plain and all(isinstance(row, (list, tuple)) for row in plain):
         return ";".join(",".join(map(number, row)) for row in plain)
-    return plain
+    return number(plain) if isinstance(plain, (int, float)) and not isinstance(plain, bool) else plain
 
 
 def number(value: object) -> str:
