@@ -141,7 +141,7 @@ def _begun(source: Any, config: Config, helper: Any) -> Begun:
 def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
-    of_images = kind == "image" or config.image is not None
+    of_images = kind.startswith("image") or config.image is not None
     for name in config.given():
         kinds = APPLIES_TO.get(name, (kind,))
         if kind not in kinds and not (of_images and "image" in kinds):
