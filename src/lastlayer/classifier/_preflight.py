@@ -46,7 +46,7 @@ class Preflight:
     def __iter__(self) -> Iterator[Finding]:
         return iter(self.findings)
 
-    def __getitem__(self, id: str) -> Finding:  # noqa: A002 - the finding's own word
+    def __getitem__(self, id: str) -> Finding:
         """The first finding of an id."""
         for finding in self.findings:
             if finding.id == id:
@@ -124,7 +124,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
     return Preflight(name, tuple(findings), counts, classes)
 
 
-def _stops(id: str, error: DataError) -> Finding:  # noqa: A002 - the finding's own word
+def _stops(id: str, error: DataError) -> Finding:
     """What a training would stop with, in its own words."""
     what, _, fix = str(error).partition(". ")
     return Finding(id, "stops", f"{what.rstrip('.')}.", fix, "stops", "stops")

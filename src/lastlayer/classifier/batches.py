@@ -67,7 +67,8 @@ class Examples(Dataset[Any]):
         target = None if self.target is None else self.target[places]
         if isinstance(self.spec, TableSpec):
             problems = {place: self.table.problems[row] for place, row in enumerate(rows) if row in self.table.problems}
-            return Batch((self.table.numbers[places], self.table.indices[places]), target, problems)
+            texts = [part for text in self.table.texts for part in text.batch(rows)]
+            return Batch((self.table.numbers[places], self.table.indices[places], *texts), target, problems)
         return self._pictures(rows, target, self.spec)
 
     def _pictures(self, rows: Sequence[int], target: Tensor | None, spec: ImageSpec) -> Batch:

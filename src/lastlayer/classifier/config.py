@@ -27,7 +27,8 @@ class Config:
         image: Column of a table that holds the paths of pictures, which are then what is classified.
         positive: For "binary", the class that counts as yes; None takes the second.
         ignore: Columns of a table that are not looked at.
-        categorical: Columns of a table that are categories though they look like numbers or identifiers.
+        categorical: Columns of a table that are categories though they look like numbers, texts or identifiers.
+        text: Columns of a table that are text though they look like something else.
         missing: Words that stand for a missing cell.
         encoding: Of a text table.
         separator: Between the cells of a text table; None reads it off the header.
@@ -41,8 +42,9 @@ class Config:
             does not say which; with 0 the validation rows serve.
         test: Share of the rows kept for the end, where the data is not split already.
         image_size: Height and width that images are brought to; None takes it from the data and the backbone.
-        backbone: "auto", "small-cnn", "mlp", or the name of a timm model.
-        pretrained: Start from the timm model's published weights.
+        backbone: "auto", "small-cnn", "mlp", "ngrams", the name of a timm model, or the name or the folder of a text
+            encoder of transformers.
+        pretrained: Start from the published weights of the timm model or the text encoder.
         epochs: At most so many passes over the training rows.
         patience: Stop after so many epochs without a lower validation log-loss.
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
@@ -83,6 +85,7 @@ class Config:
     positive: str | None = None
     ignore: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
     encoding: str = "utf-8"
     separator: str | None = None
@@ -199,10 +202,10 @@ _TABLES = ("table", "text table", "image table")
 # Settings that say something about some kinds of data only; all others are for every kind.
 APPLIES_TO = {
     **dict.fromkeys(
-        ("target", "label_separator", "image", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES
+        ("target", "label_separator", "image", "ignore", "categorical", "text", "missing", "drop_unlabelled"), _TABLES
     ),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
-    **dict.fromkeys(("max_pixels", "image_size", "pretrained", "workers"), ("image",)),
+    **dict.fromkeys(("max_pixels", "image_size", "workers"), ("image",)),
 }
 
 _AS_TEXT = ("cost", "deploy_prior", "class_weights", "pos_weight")  # in Python also a number, a matrix, a dictionary

@@ -106,7 +106,8 @@ def fit(
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
-        network = Network(spec, pretrained=config.pretrained, journal=journal)
+        pretrained = config.pretrained or backbones.brings_weights(config.backbone)
+        network = Network(spec, pretrained=pretrained, journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
@@ -198,7 +199,8 @@ def _learn(
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
     if rows.kind == "image":
         return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
-    return backbone, learn_columns(training_rows.data, config, journal)
+    columns = learn_columns(training_rows.data, config, journal)
+    return backbones.for_columns(config, columns, journal), columns
 
 
 def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:

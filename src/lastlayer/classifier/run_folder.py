@@ -25,6 +25,7 @@ from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveEr
 from lastlayer.messages.wording import option
 
 FORMAT = 1
+TOKENIZER = "tokenizer.json"  # of models that read text
 MANIFEST = "manifest.json"
 FILES = (
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
@@ -106,6 +107,7 @@ def new_folder(folder: Path) -> Path:
 def write(folder: Path, record: Record) -> None:
     """Write the run; the manifest comes last, so that a folder without one is not whole."""
     model = {"format": FORMAT, "versions": record.versions, **record.spec.to_dict()}
+    texts = model["preprocessing"].pop("texts", None)
     about = {"lastlayer": record.versions["lastlayer"], "data": record.data_name}
     files = {
         "config.yaml": record.config.to_yaml(about).encode(),
@@ -116,6 +118,7 @@ def write(folder: Path, record: Record) -> None:
         "predictions.parquet": _parquet(record.predictions),
         "report.html": record.report.encode(),
         "card.md": record.card.encode(),
+        **({TOKENIZER: _json({"columns": texts}, indent=None)} if texts else {}),
     }
     if record.folds is not None:
         files[FOLDS] = _parquet(record.folds)
@@ -143,6 +146,8 @@ def read(folder: Path) -> Record:
             f"{folder} is a run of format {model.get('format')!r}; this lastlayer reads format {FORMAT}. Use the "
             f"lastlayer that wrote it ({wrote})."
         )
+    if _reads_text(model):
+        model["preprocessing"]["texts"] = _part(folder, TOKENIZER, lambda path: _read_json(path)["columns"])
     spec = _part(folder, "model.json", lambda path: ModelSpec.from_dict(model))
     return Record(
         config=_part(folder, "config.yaml", Config.from_yaml),
@@ -202,7 +207,7 @@ def verify(folder: Path) -> None:
             raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
         listed = _read_json(folder / MANIFEST).get("files")
         entries = listed if isinstance(listed, dict) else {}
-        names = (*FILES, *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
+        names = (*_files_of(folder), *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
         unlisted = [name for name in names if not isinstance(entries.get(name), dict)]
         missing = [name for name in names if not (folder / name).is_file()]
         changed = [name for name in names if name not in missing + unlisted and _differs(folder / name, entries[name])]
@@ -213,6 +218,23 @@ def verify(folder: Path) -> None:
             f"the run folder {folder} is not as it was written ({said}). Restore it from a copy, or train "
             "again; a changed model is never loaded silently."
         )
+
+
+def _files_of(folder: Path) -> tuple[str, ...]:
+    """What the manifest has to name."""
+    try:
+        model = _read_json(folder / "model.json")
+    except RunError:
+        return FILES  # its checksum tells
+    return (*FILES, TOKENIZER) if _reads_text(model) else FILES
+
+
+def _reads_text(model: dict[str, Any]) -> bool:
+    """Whether a model has text columns, by its model.json as it is read."""
+    preprocessing = model.get("preprocessing")
+    columns = preprocessing.get("columns") if isinstance(preprocessing, dict) else None
+    kinds = [column.get("kind") for column in columns or () if isinstance(column, dict)]
+    return "text" in kinds
 
 
 def _differs(path: Path, listed: dict[str, Any]) -> bool:
@@ -244,8 +266,8 @@ def _parquet(table: Any) -> bytes:
     return content
 
 
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+def _json(content: dict[str, Any], indent: int | None = 2) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=indent) + "\n").encode()
 
 
 def versions() -> dict[str, str]:
@@ -255,7 +277,7 @@ def versions() -> dict[str, str]:
     from lastlayer import __version__
 
     found = {"lastlayer": __version__, "torch": torch.__version__}
-    for package in ("timm", "pillow", "numpy"):
+    for package in ("timm", "pillow", "numpy", "tokenizers", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

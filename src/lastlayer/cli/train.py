@@ -51,6 +51,9 @@ def command(
     categorical: Annotated[
         list[str] | None, typer.Option(help="Column to take as categories; may be repeated.", rich_help_panel=_DATA)
     ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Column to take as text; may be repeated.", rich_help_panel=_DATA)
+    ] = None,
     missing: Annotated[
         list[str] | None,
         typer.Option(
@@ -85,7 +88,10 @@ def command(
     ] = None,
     test: Annotated[float | None, typer.Option(help="Share of rows kept for the end.", rich_help_panel=_DATA)] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="small-cnn, mlp, or the name of a timm model.", rich_help_panel=_MODEL)
+        str | None,
+        typer.Option(
+            help="small-cnn, mlp, ngrams, a timm model, or a text encoder by name or folder.", rich_help_panel=_MODEL
+        ),
     ] = None,
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained", help="Start from published weights.", rich_help_panel=_MODEL)
@@ -229,8 +235,7 @@ def _end(model: "Classifier", folder: Path, as_json: bool) -> int:
 
 def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     from lastlayer.cli import console
-    from lastlayer.cli.scores import folds_table, score_table
-    from lastlayer.cli.scores import decision_table, score_table
+    from lastlayer.cli.scores import decision_table, folds_table, score_table
 
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lastlayer.classifier.data import larger
 from lastlayer.classifier.data.columns import Encoded, TableSpec
+from lastlayer.classifier.data.text_rows import TextRows
 from lastlayer.errors import DataError
 
 CHUNK = 32_768  # rows: their cells are Python objects for a moment
@@ -23,6 +24,7 @@ def encoded(spec: TableSpec, data: Any) -> Encoded:
         return spec.encode(data)
     problems: dict[int, str] = {}
     filled: dict[str, Tensor] = {}
+    texts: list[tuple[TextRows, ...]] = []
     start = 0
     for part in _parts(spec, data):
         tensors = {name: value for name, value in part._asdict().items() if isinstance(value, Tensor)}
@@ -31,8 +33,10 @@ def encoded(spec: TableSpec, data: Any) -> Encoded:
                 filled[name] = _empty((len(data), *tensor.shape[1:]), tensor.dtype)
             filled[name][start : start + len(tensor)] = tensor
         problems |= {start + row: problem for row, problem in part.problems.items()}
+        texts.append(part.texts)
         start += len(part.numbers)
-    return Encoded(**filled, problems=problems)
+    together = tuple(TextRows.joined(parts) for parts in zip(*texts, strict=True))
+    return Encoded(filled["numbers"], filled["indices"], problems, together)
 
 
 def _parts(spec: TableSpec, data: Any) -> Iterator[Encoded]:
