@@ -97,7 +97,7 @@ def test_without_a_network_there_is_one_message(monkeypatch, tmp_path, caplog, c
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hub, "_answers", lambda endpoint: False)
     monkeypatch.setattr(hub.need("huggingface_hub.constants"), "ENDPOINT", "http://127.0.0.1:9")
-    with caplog.at_level(logging.WARNING), pytest.raises(DataNotFoundError, match="Hub does not answer.* Connect to"):
+    with caplog.at_level(logging.WARNING), pytest.raises(DataNotFoundError, match=r"Hub does not answer.* Connect to"):
         Classifier(verbose=False).fit("nobody/has-this", "y")
     assert capfd.readouterr().err == ""
     assert not caplog.records
@@ -149,12 +149,12 @@ def test_shards_of_a_table(tmp_path, ending, inside):
 
 
 def test_arrow_and_feather_files(tmp_path, flower_table):
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import feather
 
-    table = pyarrow.Table.from_pandas(flowers())
+    table = pa.Table.from_pandas(flowers())
     feather.write_feather(table, tmp_path / "t.feather")
-    with pyarrow.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as writer:
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     of_csv = Classifier(epochs=2, verbose=False).fit(flower_table, "kind")
     for name in ("t.feather", "t.arrow"):
