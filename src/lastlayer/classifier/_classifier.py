@@ -1,12 +1,12 @@
 """Labelled data in, a trained, calibrated, inspectable classifier out."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lastlayer.classifier import fitting, run_folder, training
@@ -55,14 +55,14 @@ class Classifier:
         model.config = config
         return model
 
-    def fit(self, data: Any, target: str | None = None, *, output: str | Path | None = None) -> Self:
+    def fit(self, data: Any, target: str | Sequence[str] | None = None, *, output: str | Path | None = None) -> Self:
         """Train on labelled data.
 
         Args:
             data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
                 a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
                 dictionaries.
-            target: The column with the class, for tables.
+            target: The column with the class, or the labels that hold, for tables; or several columns, one per label.
             output: A new folder to keep the run in, while it trains and after.
 
         Returns:
@@ -73,7 +73,8 @@ class Classifier:
             ConfigError: a setting does not fit the data.
             SaveError: the run cannot be written.
         """
-        config = self.config if target is None else Config.of({"target": target}, self.config)
+        asked = {} if target is None else {"target": target if isinstance(target, str) else tuple(target)}
+        config = Config.of(asked, self.config)
         folder = None if output is None else Path(output)
         self._record, self._network = fitting.fit(data, config, self.listener, folder)
         self.config = config
@@ -81,6 +82,8 @@ class Classifier:
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the most probable class of each input, as it stands in the training data.
+
+        Where any number of labels may hold: 0 or 1 for each, (inputs, classes), in the order of `classes_`.
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
@@ -90,6 +93,8 @@ class Classifier:
             DataError: the inputs cannot be read.
         """
         found = self._whole(x)
+        if found.task.kind == "multilabel":
+            return found.task.decided(found.logits).numpy()
         labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
         return labels
 
@@ -133,7 +138,7 @@ class Classifier:
         if data is None:
             return fitting.judged_again(record)
         rows = self._labelled(data)
-        target = torch.tensor(record.spec.task.indices(rows.labels or []))
+        target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
         task, temperature = record.spec.task, record.spec.temperature
         return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
@@ -142,13 +147,13 @@ class Classifier:
         """Return the accuracy on labelled rows."""
         return self.evaluate(data)["accuracy"]
 
-    def explain(self, x: Any = None, target: Label | None = None) -> Trace:
+    def explain(self, x: Any = None, target: Label | Sequence[Label] | None = None) -> Trace:
         """Show how one input's logits become probabilities, and a loss where its class is known.
 
         Args:
             x: One input, as for `predict`; None takes the row with the largest loss among those it was judged on.
                 A row that the run was validated or tested on needs no data: its logits are in the run.
-            target: Its class; None takes the one that the data gives, if it does.
+            target: Its class, or the labels that hold; None takes what the data gives, if it does.
 
         Raises:
             DataError: not exactly one input, or one that cannot be read.
@@ -167,11 +172,14 @@ class Classifier:
             target = rows.labels[0]
         return self._explained(found.logits[0], target, rows.names[0], source=x if isinstance(x, str) else None)
 
-    def _explained(self, logits: Tensor, target: Label | None, name: str, source: str | None) -> Trace:
+    def _explained(
+        self, logits: Tensor, target: Label | Sequence[Label] | None, name: str, source: str | None
+    ) -> Trace:
         """The trace of one row; its context says by what name it can be opened, if it can."""
         record = self._trained()
-        index = None if target is None else record.spec.task.index(target)
-        trace = fitting.explained(logits, index, record.spec, name)
+        answer = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
+        truth = None if answer is None else record.spec.task.targets([answer])[0]
+        trace = fitting.explained(logits, truth, record.spec, name)
         return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
 
     def _again(self, name: str) -> str | None:
@@ -239,7 +247,7 @@ class Classifier:
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())
-        kind = "image" if sources.kind_of(data) == "image" else "table"
+        kind = "image" if sources.kind_of(data) == "image" or record.config.image is not None else "table"
         if kind != record.spec.kind:
             raise DataError(
                 f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "

@@ -19,8 +19,11 @@ class Config:
     """Settings of a run.
 
     Attributes:
-        target: Column of a table that holds the class.
-        task: "binary" (one sigmoid) or "multiclass" (softmax); None infers it.
+        target: Column of a table that holds the class, or the labels that hold; or several columns, a label each, that
+            say of every row whether it holds.
+        task: "binary" (one sigmoid), "multiclass" (softmax) or "multilabel" (a sigmoid per label); None infers it.
+        label_separator: What stands between the labels in a cell of the target column; with it any number may hold.
+        image: Column of a table that holds the paths of pictures, which are then what is classified.
         positive: For "binary", the class that counts as yes; None takes the second.
         ignore: Columns of a table that are not looked at.
         categorical: Columns of a table that are categories though they look like numbers or identifiers.
@@ -30,7 +33,9 @@ class Config:
         drop_unlabelled: Leave rows without a class out, and name them, instead of stopping.
         strict: Stop at the first image that cannot be read instead of leaving it out and naming it.
         max_pixels: Images with more pixels than this, by their header, count as unreadable.
-        validation: Share of the rows that chooses the epoch and the temperature, where the data is not split already.
+        validation: Share of the rows that chooses the epoch, where the data is not split already.
+        calibration: Share of the rows that the temperature is fitted to, and that serves nothing else, where the data
+            does not say which; with 0 the validation rows serve.
         test: Share of the rows kept for the end, where the data is not split already.
         image_size: Height and width that images are brought to; None takes it from the data and the backbone.
         backbone: "auto", "small-cnn", "mlp", or the name of a timm model.
@@ -46,8 +51,10 @@ class Config:
         seed: Of the split, the first weights and the order of the rows.
     """
 
-    target: str | None = None
-    task: Literal["binary", "multiclass"] | None = None
+    target: str | tuple[str, ...] | None = None
+    task: Literal["binary", "multiclass", "multilabel"] | None = None
+    label_separator: str | None = None
+    image: str | None = None
     positive: str | None = None
     ignore: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
@@ -57,7 +64,8 @@ class Config:
     drop_unlabelled: bool = False
     strict: bool = False
     max_pixels: int = 100_000_000
-    validation: float = 0.15
+    validation: float = 0.1
+    calibration: float = 0.1
     test: float = 0.15
     image_size: int | None = None
     backbone: str = "auto"
@@ -76,13 +84,16 @@ class Config:
         for field in fields(self):
             value = _fitted(field.name, field.type, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        if isinstance(self.target, tuple):  # a list of one column is that column
+            object.__setattr__(self, "target", self.target[0] if len(self.target) == 1 else self.target or None)
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{option(name)} has to lie between {low:,} and {high:,}, got {value!r}.")
-        if self.validation + self.test >= 1:
+        if self.validation + self.calibration + self.test >= 1:
             raise ConfigError(
-                f"validation and test together have to leave rows to train on, got {self.validation} + {self.test}."
+                "validation, calibration and test together have to leave rows to train on, got "
+                f"{self.validation} + {self.calibration} + {self.test}."
             )
 
     @classmethod
@@ -137,7 +148,9 @@ KINDS = {"image": "images", "table": "a table", "text table": "a text table (.cs
 _TABLES = ("table", "text table")
 # Settings that say something about some kinds of data only; all others are for every kind.
 APPLIES_TO = {
-    **dict.fromkeys(("target", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES),
+    **dict.fromkeys(
+        ("target", "label_separator", "image", "ignore", "categorical", "missing", "drop_unlabelled"), _TABLES
+    ),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
     **dict.fromkeys(("strict", "max_pixels", "image_size", "pretrained", "workers"), ("image",)),
 }
@@ -145,6 +158,7 @@ APPLIES_TO = {
 _ABOUT = ("data", "lastlayer")  # keys of a run's config.yaml that are no settings
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("validation", 0.01, 0.9),
+    ("calibration", 0.0, 0.9),
     ("test", 0.0, 0.9),
     ("image_size", 4, 4096),
     ("epochs", 1, 1_000_000),

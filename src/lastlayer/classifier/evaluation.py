@@ -86,24 +86,29 @@ class Evaluation:
 def probabilities(logits: Tensor, task: Task, temperature: float) -> Tensor:
     """Calibrated probabilities, (rows, classes), in float64; of a binary task those of no and yes."""
     z = logits.double()
+    if task.kind == "multilabel":
+        return functional.sigmoid(z / temperature)
     if task.kind == "binary":
         return torch.stack([functional.sigmoid(-z / temperature), functional.sigmoid(z / temperature)], 1)
     return functional.softmax(z, 1, temperature=temperature)
 
 
 def losses(logits: Tensor, target: Tensor, task: Task, temperature: float) -> Tensor:
-    """Surprise at the true class of each row, in nats."""
+    """Surprise at the true class of each row, in nats; where several labels may hold, the mean over the labels."""
     z = logits.double()
-    if task.kind == "binary":
+    if task.kind != "multiclass":
         truth = target.double()
-        return functional.binary_cross_entropy_with_logits(z / temperature, truth, reduction="none")
+        loss = functional.binary_cross_entropy_with_logits(z / temperature, truth, reduction="none")
+        return loss if task.kind == "binary" else loss.mean(1)
     return functional.cross_entropy(z, target, reduction="none", temperature=temperature)
 
 
 def evaluate(
     logits: Tensor, target: Tensor, names: list[str], task: Task, temperature: float, split: str
 ) -> Evaluation:
-    """Judge logits against the true classes."""
+    """Judge logits against the true classes, or the labels that hold."""
+    if task.kind == "multilabel":
+        return _of_labels(logits, target, names, task, temperature, split)
     p = probabilities(logits, task, temperature)
     confidence, predicted = p.max(1)
     loss = losses(logits, target, task, temperature)
@@ -147,6 +152,69 @@ def evaluate(
     )
 
 
+def _of_labels(
+    logits: Tensor, target: Tensor, names: list[str], task: Task, temperature: float, split: str
+) -> Evaluation:
+    p = probabilities(logits, task, temperature)
+    predicted = (p > 0.5).long()
+    loss = losses(logits, target, task, temperature)
+    sure = torch.where(predicted == 1, p, 1 - p)
+    right = predicted == target
+    table = _Labels(target.numpy(), predicted.numpy(), loss.numpy(), (p - target).square().mean(1).numpy(), p.numpy())
+    worst = torch.argsort(loss, descending=True, stable=True)[:_WORST].tolist()
+    frequency = target.double().mean(0)
+    entropy = -(torch.xlogy(frequency, frequency) + torch.xlogy(1 - frequency, 1 - frequency))
+    return Evaluation(
+        split,
+        task.names,
+        len(target),
+        _with_intervals(table),
+        (),
+        reliability(sure.flatten(), right.flatten(), bins=_BINS),
+        math.log(2),
+        float(entropy.mean()),
+        tuple(
+            Example(
+                row,
+                names[row],
+                task.spelled(target[row]),
+                task.spelled(predicted[row]),
+                float(sure[row].prod()),
+                float(loss[row]),
+            )
+            for row in worst
+        ),
+    )
+
+
+@dataclass
+class _Labels:
+    """What every score of several labels is made of: (rows, labels), and per row."""
+
+    target: np.ndarray
+    predicted: np.ndarray
+    loss: np.ndarray
+    brier: np.ndarray
+    p: np.ndarray
+
+    def scores(self, rows: np.ndarray) -> dict[str, float]:
+        """All scores of some of the rows, which may be repeated."""
+        target, predicted = self.target[rows], self.predicted[rows]
+        both, either = (target & predicted).sum(0), target.sum(0) + predicted.sum(0)
+        there = either > 0
+        sure, right = np.maximum(self.p[rows], 1 - self.p[rows]).ravel(), (target == predicted).ravel()
+        place = np.clip(np.ceil(sure * _BINS).astype(int) - 1, 0, _BINS - 1)
+        gaps = np.bincount(place, weights=sure - right)
+        return {
+            "accuracy": float((target == predicted).all(1).mean()),
+            "micro_f1": float(2 * both.sum() / max(either.sum(), 1)),
+            "macro_f1": float((2 * both[there] / either[there]).mean()) if there.any() else math.nan,
+            "log_loss": float(self.loss[rows].mean()),
+            "brier": float(self.brier[rows].mean()),
+            "ece": float(np.abs(gaps).sum() / sure.size),
+        }
+
+
 @dataclass
 class _Table:
     """What every score is made of, per row."""
@@ -178,11 +246,11 @@ class _Table:
         }
 
 
-def _with_intervals(table: _Table) -> dict[str, Interval]:
+def _with_intervals(table: _Table | _Labels) -> dict[str, Interval]:
     rows = len(table.target)
     values = table.scores(np.arange(rows))
     random = np.random.default_rng(0)
-    times = max(100, min(_BOOTSTRAPS, _BUDGET // rows))
+    times = max(100, min(_BOOTSTRAPS, _BUDGET // table.target.size))
     samples = [table.scores(random.integers(0, rows, rows)) for _ in range(times)]
     found = {
         name: Interval(value, *np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())

@@ -18,7 +18,7 @@ from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
-from lastlayer.classifier.data.rows import Rows, plural
+from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
@@ -78,13 +78,14 @@ def fit(source: Any, config: Config, listener: Listener, folder: Path | None) ->
 def _checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
+    of_images = kind == "image" or config.image is not None
     for name in config.given():
         kinds = APPLIES_TO.get(name, (kind,))
-        if kind not in kinds:
+        if kind not in kinds and not (of_images and "image" in kinds):
             raise ConfigError(
                 f"{option(name)} is for {KINDS[kinds[0]]}, and {name_of(source)} is {KINDS[kind]}: leave it out."
             )
-    return "image" if kind == "image" else "table"
+    return "image" if of_images else "table"
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
@@ -106,11 +107,17 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         check_labels(rows.labels or [], config, _folders(source))
     contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
     rows, split = split_rows(
-        rows, contents, validation=config.validation, test=config.test, seed=config.seed, journal=journal
+        rows,
+        contents,
+        validation=config.validation,
+        calibration=config.calibration,
+        test=config.test,
+        seed=config.seed,
+        journal=journal,
     )
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
-    target = torch.tensor([task.index(label) for label in labels])
+    target = task.targets(labels)
     training_rows = rows.select(split.train)
     looks = [seen[name] for name in training_rows.names] if seen else []
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
@@ -180,7 +187,7 @@ def _train(
         on_best=keep,
     )
     journal.say(_how_it_ended(history, config))
-    diagnosis.of_curve(history, len(ready.task.classes), journal)
+    diagnosis.of_curve(history, ready.task.choices, journal)
     return history
 
 
@@ -210,10 +217,11 @@ def _finish(
     workers = training.workers(config, ready.rows.kind)
     logits: dict[str, Tensor] = {
         name: training.shared_logits(network, parts[name], "cpu", helper, workers)
-        for name in ("validation", "test")
+        for name in ("validation", "calibration", "test")
         if name in parts
     }
-    found = calibrate(logits["validation"], parts["validation"].labelled)
+    held_out = "calibration" if "calibration" in parts else "validation"
+    found = calibrate(logits[held_out], parts[held_out].labelled)
     calibration = _calibration(found)
     journal.say(calibration)
     spec = replace(spec, temperature=found.temperature)
@@ -248,7 +256,7 @@ def _finish(
         left_out=data["left_out"],
         evaluation=evaluation,
         rows=judged,
-        explained=explained(logits[judge][worst], int(target[worst]), spec, judged.names[worst]),
+        explained=explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )
@@ -267,30 +275,29 @@ def _finish(
 
 
 def _calibration(found: Calibration) -> str:
-    scores = f"log-loss of held-out validation rows {found.before:.4f} → {found.after:.4f}"
+    scores = f"log-loss of held-out rows {found.before:.4f} → {found.after:.4f}"
     if found.kept:
         return f"Temperature {found.temperature:.4f} is kept: {scores}."
     if math.isnan(found.fitted):
-        return "Temperature stays 1: there are too few validation rows to fit one."
+        return "Temperature stays 1: there are too few rows to fit one."
     if found.fitted == temperature.LEAST:
-        return "Temperature stays 1: every validation row is right, so nothing says how sure is too sure."
+        return "Temperature stays 1: every row that could tell is right, so nothing says how sure is too sure."
     if found.fitted == temperature.MOST:
-        return "Temperature stays 1: validation rows are predicted no better than at random."
+        return "Temperature stays 1: rows that it is fitted to are predicted no better than at random."
     return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
     return {
-        name: dict(
-            zip(
-                ready.task.names,
-                torch.bincount(ready.target[rows], minlength=len(ready.task.classes)).tolist(),
-                strict=True,
-            )
-        )
+        name: dict(zip(ready.task.names, _counts(ready.target[rows], len(ready.task.classes)), strict=True))
         for name, rows in ready.split._asdict().items()
         if rows
     }
+
+
+def _counts(target: Tensor, classes: int) -> list[int]:
+    found: list[int] = (target.sum(0) if target.dim() == 2 else torch.bincount(target, minlength=classes)).tolist()
+    return found
 
 
 def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
@@ -300,7 +307,10 @@ def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
         rows = getattr(ready.split, name)
         columns["split"] += [name] * len(rows)
         columns["input"] += [ready.rows.names[row] for row in rows]
-        columns["target"] += [ready.task.names[int(ready.target[row])] for row in rows]
+        several = ready.task.kind == "multilabel"
+        columns["target"] += [
+            ready.task.held(target) if several else ready.task.names[int(target)] for target in ready.target[rows]
+        ]
     together = torch.cat(list(logits.values()))
     arrays: dict[str, Any] = dict(columns)
     if together.dim() == 1:
@@ -310,11 +320,12 @@ def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
     return need("pyarrow").table(arrays)
 
 
-def explained(logits: Tensor, target: int | None, spec: ModelSpec, name: str) -> Trace:
+def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str) -> Trace:
     """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
-    trace = explain(logits, target, classes=spec.task.names, kind=spec.task.kind, temperature=spec.temperature)
-    predicted = spec.task.names[int(training.decided(logits.unsqueeze(0))[0])]
-    context = {"input": name, "prediction": predicted}
+    task = spec.task
+    truth = None if target is None else target.double() if task.kind == "multilabel" else int(target)
+    trace = explain(logits, truth, classes=task.names, kind=task.kind, temperature=spec.temperature)
+    context = {"input": name, "prediction": task.spelled(task.decided(logits.unsqueeze(0))[0])}
     if trace.kind == "multiclass":
         facts = trace["decision"].facts
         context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
@@ -332,18 +343,22 @@ def judged_again(record: Record) -> Evaluation:
     judge = "test" if "test" in table["split"] else "validation"
     rows = [row for row, name in enumerate(table["split"]) if name == judge]
     task = record.spec.task
-    target = torch.tensor([task.names.index(table["target"][row]) for row in rows])
+    target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
     return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
 
 
-def kept_row(record: Record, name: str) -> tuple[Tensor, str] | None:
+def _answer(kept: str | list[str]) -> Answer:
+    return kept if isinstance(kept, str) else tuple(kept)
+
+
+def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
     """The logits and the class of a row that a run has kept, by the row's name."""
     table = record.predictions.to_pydict()
     if name not in table["input"]:
         return None
     row = table["input"].index(name)
-    return _kept_logits(record, table)[row], table["target"][row]
+    return _kept_logits(record, table)[row], _answer(table["target"][row])
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:

@@ -11,7 +11,7 @@ from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.task import Task
 from lastlayer.errors import RunError
-from lastlayer.nn import BinaryHead, MultiClassHead
+from lastlayer.nn import BinaryHead, MultiClassHead, MultiLabelHead
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class ModelSpec:
         return {
             "task": self.task.to_dict(),
             "activation": self.task.activation,
-            "loss": "binary_cross_entropy_with_logits" if self.task.kind == "binary" else "cross_entropy",
+            "loss": "cross_entropy" if self.task.kind == "multiclass" else "binary_cross_entropy_with_logits",
             "temperature": self.temperature,
-            "thresholds": {"yes": 0.5} if self.task.kind == "binary" else {},
+            "thresholds": {} if self.task.kind == "multiclass" else {"yes": 0.5},
             "backbone": self.backbone,
             "preprocessing": self.preprocessing.to_dict(),
         }
@@ -67,12 +67,16 @@ class Network(nn.Module):
         self.backbone, features = backbones.build(
             spec.backbone, spec.preprocessing, pretrained=pretrained, journal=journal
         )
-        self.classes = len(spec.task.classes)
-        self.head: BinaryHead | MultiClassHead = (
-            BinaryHead(features) if spec.task.kind == "binary" else MultiClassHead(features, self.classes)
-        )
+        self.task = spec.task
+        self.head = _head(spec.task, features)
 
     def forward(self, inputs: tuple[Tensor, ...], target: Tensor | None = None) -> Tensor:
         """Logits of `inputs`, or the mean loss against `target` in nats."""
         features = self.backbone(*inputs)
         return self.head(features) if target is None else self.head.loss(features, target)
+
+
+def _head(task: Task, features: int) -> BinaryHead | MultiClassHead | MultiLabelHead:
+    if task.kind == "binary":
+        return BinaryHead(features)
+    return (MultiLabelHead if task.kind == "multilabel" else MultiClassHead)(features, len(task.classes))

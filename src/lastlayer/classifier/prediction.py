@@ -79,7 +79,16 @@ class Predictions:
             raise ConfigError(
                 f"{option('top_k')} has to lie between 1 and the {len(self.task.classes)} classes, got {top_k}."
             )
-        order = self.probabilities.argsort(dim=1, descending=True, stable=True)[:, :top_k].tolist()
+        several = self.task.kind == "multilabel"
+        if several and top_k > 1:
+            raise ConfigError(
+                f"{option('top_k')} is for one class of many, and here any number of labels may hold: "
+                f"{option('every_class', True)} shows the probability of each."
+            )
+        order = self.probabilities.argsort(dim=1, descending=True, stable=True).tolist()
+        if several:
+            return [self._labels(row, order[row], every_class) for row in range(len(self))]
+        order = [places[:top_k] for places in order]
         values = self.probabilities.tolist()
         return [self._row(row, order[row], values[row], every_class) for row in range(len(self))]
 
@@ -90,6 +99,20 @@ class Predictions:
             suffix = "" if place == 1 else f"_{place}"
             entry[f"prediction{suffix}"] = self.task.classes[index] if fine else None
             entry[f"probability{suffix}"] = values[index] if fine else None
+        return entry | self._rest(row, every_class)
+
+    def _labels(self, row: int, order: list[int], every_class: bool) -> dict[str, Any]:
+        """The labels that hold, most probable first, with their probabilities."""
+        entry: dict[str, Any] = {"input": self.names[row], "prediction": None, "probability": None}
+        if row not in self.problems:
+            held = [place for place in order if self.probabilities[row, place] > 0.5]
+            entry["prediction"] = [self.task.classes[place] for place in held]
+            entry["probability"] = self.probabilities[row, held].tolist()
+        return entry | self._rest(row, every_class)
+
+    def _rest(self, row: int, every_class: bool) -> dict[str, Any]:
+        fine, values = row not in self.problems, self.probabilities[row].tolist()
+        entry: dict[str, Any] = {}
         if every_class:
             entry |= {
                 f"p({name})": value if fine else None for name, value in zip(self.task.names, values, strict=True)
@@ -124,8 +147,13 @@ def as_csv(rows: list[dict[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["input"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A cell of a text table; of several labels or their probabilities one after the other, with | between."""
+    return "|".join(map(str, value)) if isinstance(value, list) else value
 
 
 def as_jsonl(rows: list[dict[str, Any]]) -> str:

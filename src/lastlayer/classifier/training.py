@@ -4,7 +4,6 @@ import math
 import os
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -92,15 +91,21 @@ def workers(config: Config, kind: str) -> int:
     return 0 if kind == "table" else min(4, (os.cpu_count() or 1) // 2)
 
 
-def expected_losses(target: Tensor, classes: int) -> tuple[float, float]:
-    """log C, and the entropy of the class frequencies, in nats.
+def expected_losses(target: Tensor, choices: int) -> tuple[float, float]:
+    """The log of the number of answers to choose from, and the entropy of their frequencies, in nats.
+
+    Of several labels (rows, classes) the mean over the labels.
 
     >>> [round(loss, 4) for loss in expected_losses(torch.tensor([0, 0, 0, 1]), 2)]
     [0.6931, 0.5623]
     """
-    counts = torch.tensor(list(Counter(target.tolist()).values()), dtype=torch.float64)
-    share = counts / counts.sum()
-    return math.log(classes), float(-(share * share.log()).sum())
+    if target.dim() == 2:
+        yes = target.double().mean(0)
+        share = torch.stack([yes, 1 - yes])
+    else:
+        share = torch.bincount(target).double() / max(len(target), 1)
+    entropy = -torch.xlogy(share, share).sum(0)
+    return math.log(choices), float(entropy.mean())
 
 
 class Loop:
@@ -137,7 +142,8 @@ class Loop:
         self.model, self.optimizer = self.helper.prepare(network, optimizer)
         self.journal, self.request = journal, request
         self.first_loss = math.nan
-        self.expected = expected_losses(rows.labelled, network.classes)
+        self.task = network.task
+        self.expected = expected_losses(rows.labelled, network.task.choices)
         self.stopped = False
 
     def epoch(self, number: int) -> float:
@@ -186,10 +192,9 @@ class Loop:
     def _say_first(self, loss: float) -> None:
         self.first_loss = loss
         nothing, prior = self.expected
-        classes = round(math.exp(nothing))
         self.journal.say(
-            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {classes} = {nothing:.4f}; one "
-            f"that knows only the class frequencies {prior:.4f}."
+            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {self.task.choices} = "
+            f"{nothing:.4f}; one that knows only the {self.task.frequencies} {prior:.4f}."
         )
 
     def finish(self) -> nn.Module:
@@ -245,7 +250,7 @@ def _judge(
     processes.share_buffers(network, helper)
     logits = shared_logits(network, validation, helper.device, helper)
     score = log_loss(logits, validation.labelled)
-    accuracy = float((decided(logits) == validation.labelled).double().mean())
+    accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(number, loss, score, accuracy, time.monotonic() - begun, best)
 
@@ -258,11 +263,6 @@ def _diverged(number: int, loss: float, config: Config, history: History, journa
     if not history.epochs:
         raise DataError(said[0].upper() + said[1:])
     journal.say(f"Stopped: {said} The best epoch so far is kept.")
-
-
-def decided(logits: Tensor) -> Tensor:
-    """The index of the predicted class: the largest logit, or whether the single one is above 0."""
-    return (logits > 0).long() if logits.dim() == 1 else logits.argmax(1)
 
 
 def shared_logits(network: nn.Module, examples: Examples, device: Any, helper: Any, workers: int = 0) -> Tensor:

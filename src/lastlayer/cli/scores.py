@@ -1,5 +1,6 @@
 """Scores, confusions and reliability as tables for a terminal."""
 
+import math
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.evaluation import Evaluation
-from lastlayer.classifier.report import SCORES
+from lastlayer.classifier.report import LOWER_IS_BETTER, SCORES
 from lastlayer.errors import printable
 
 _WHOLE_MATRIX = 12
@@ -27,11 +28,10 @@ _LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of t
 def score_table(found: Evaluation) -> Table:
     """Each score with its interval."""
     table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
-    for name, (title, _) in SCORES.items():
-        interval = found.scores[name]
-        better = "higher is better" if name in ("accuracy", "balanced_accuracy", "macro_f1") else "lower is better"
+    for name, interval in found.scores.items():
+        title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
         if name == "log_loss":
-            better = f"lower is better; ln C {found.log_classes:.3f}"
+            better = f"lower is better; ln {round(math.exp(found.log_classes))} = {found.log_classes:.3f}"
         table.add_row(
             title,
             f"{interval.value:.4f}",
@@ -43,7 +43,7 @@ def score_table(found: Evaluation) -> Table:
 
 def confusion_table(found: Evaluation) -> Table | None:
     """The confusion matrix, where it fits a terminal."""
-    if len(found.classes) > _WHOLE_MATRIX:
+    if not found.confusion or len(found.classes) > _WHOLE_MATRIX:
         return None
     table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:8])}" for name in found.classes))
     for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True)):
@@ -149,6 +149,8 @@ def from_the_left(name: str, width: int) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

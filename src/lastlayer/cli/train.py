@@ -17,10 +17,21 @@ _DATA, _MODEL, _TRAINING, _RUN = "Data", "Model", "Training", "Run"
 def command(
     data: Annotated[str, typer.Argument(help="digits, a folder of images, or a .csv, .tsv, .parquet or .jsonl table.")],
     target: Annotated[
-        str | None, typer.Option(help="Column of a table that holds the class.", rich_help_panel=_DATA)
+        list[str] | None,
+        typer.Option(
+            help="Column of a table that holds the class; repeated: a column per label, any of which may hold.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    label_separator: Annotated[
+        str | None,
+        typer.Option(help="Between the labels in a cell, where any number may hold.", rich_help_panel=_DATA),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="binary (one sigmoid) or multiclass (softmax); inferred.", rich_help_panel=_DATA)
+        str | None, typer.Option(help="binary, multiclass or multilabel; inferred.", rich_help_panel=_DATA)
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Column of a table that holds paths of pictures.", rich_help_panel=_DATA)
     ] = None,
     positive: Annotated[
         str | None, typer.Option(help="For binary: the class that counts as yes.", rich_help_panel=_DATA)
@@ -52,6 +63,9 @@ def command(
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of rows that chooses the epoch.", rich_help_panel=_DATA)
+    ] = None,
+    calibration: Annotated[
+        float | None, typer.Option(help="Share of rows that the temperature is fitted to.", rich_help_panel=_DATA)
     ] = None,
     test: Annotated[float | None, typer.Option(help="Share of rows kept for the end.", rich_help_panel=_DATA)] = None,
     backbone: Annotated[

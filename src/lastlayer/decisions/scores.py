@@ -6,12 +6,14 @@ from torch import Tensor
 from lastlayer import functional
 
 
-def log_loss(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"], temperature: float = 1.0) -> float:
+def log_loss(
+    logits: Float[Tensor, "rows *classes"], target: Int[Tensor, "rows *labels"], temperature: float = 1.0
+) -> float:
     """Mean surprise at the true classes, in nats, in float64.
 
     Args:
-        logits: (rows, classes) for softmax, or (rows) for one sigmoid.
-        target: Class indices; 0 or 1 for one sigmoid.
+        logits: (rows, classes) for softmax; (rows) for one sigmoid, or (rows, classes) for one per label.
+        target: Class indices; 0 or 1 in the shape of the logits for sigmoids.
         temperature: Divide the logits by this first.
 
     >>> import torch
@@ -19,7 +21,7 @@ def log_loss(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"
     0.1291
     """
     z = logits.detach().double()
-    if z.dim() == 1:
+    if z.shape == target.shape:
         return float(functional.binary_cross_entropy_with_logits(z / temperature, target.double()))
     return float(functional.cross_entropy(z, target, temperature=temperature))
 

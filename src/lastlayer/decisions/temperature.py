@@ -72,12 +72,15 @@ def fit_temperature(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, 
     return 1 / beta
 
 
-def calibrate(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"], *, folds: int = 5) -> Calibration:
+def calibrate(
+    logits: Float[Tensor, "rows *classes"], target: Int[Tensor, "rows *labels"], *, folds: int = 5
+) -> Calibration:
     """Fit a temperature, and keep it only if it helps rows that it was not fitted to.
 
     Args:
-        logits: (rows, classes) for softmax, or (rows) for one sigmoid, of rows that the model was not trained on.
-        target: Class indices; 0 or 1 for one sigmoid.
+        logits: (rows, classes) for softmax; (rows) for one sigmoid, or (rows, classes) for one per label; of rows that
+            the model was not trained on.
+        target: Class indices; 0 or 1 in the shape of the logits for sigmoids.
         folds: Each of so many parts is scored at the temperature fitted to the others.
 
     >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
@@ -88,6 +91,8 @@ def calibrate(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows
     True
     """
     z = logits.detach().double()
+    if z.dim() == 2 and z.shape == target.shape:  # a sigmoid per label: as many questions of yes or no
+        return calibrate(z.flatten(), target.flatten(), folds=folds)
     before = log_loss(z, target)
     if len(target) < 2 * folds:
         return Calibration(1.0, False, math.nan, before, before)  # too few to hold any back

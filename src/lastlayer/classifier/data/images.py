@@ -24,6 +24,7 @@ SPLITS = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "calibration": "calibration",
     "test": "test",
     "testing": "test",
 }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Label = str | int | float | bool
+Answer = Label | tuple[Label, ...]  # of several labels that may hold together, those that do
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,15 @@ class Rows:
             are features.
         data: A `datasets.Dataset`, one entry per row.
         names: What a person calls each row: a path, or file#number, counted from 1.
-        labels: The class of each row; None where the rows are not labelled.
-        given: "train", "validation" or "test" of each row, where the source is split already.
+        labels: The class of each row, or the labels that hold for it; None where the rows are not labelled.
+        given: "train", "validation", "calibration" or "test" of each row, where the source is split already.
         left_out: Rows of the source that are not among these, and why.
     """
 
     kind: Literal["image", "table"]
     data: Any
     names: list[str]
-    labels: list[Label] | None = None
+    labels: Sequence[Answer] | None = None
     given: list[str] | None = None
     left_out: tuple[LeftOut, ...] = field(default=())
 

@@ -1,26 +1,34 @@
-"""Which rows train, which choose, and which judge. Equal rows always stand on one side."""
+"""Which rows train, which choose, which calibrate and which judge. Equal rows always stand on one side."""
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
 
 
 class Split(NamedTuple):
-    """Row numbers of each part; `test` is empty where none was given or asked for."""
+    """Row numbers of each part; `calibration` and `test` are empty where none was given or asked for."""
 
     train: list[int]
     validation: list[int]
+    calibration: list[int]
     test: list[int]
 
 
 def split_rows(
-    rows: Rows, contents: Sequence[Hashable], *, validation: float, test: float, seed: int, journal: Journal
+    rows: Rows,
+    contents: Sequence[Hashable],
+    *,
+    validation: float,
+    calibration: float,
+    test: float,
+    seed: int,
+    journal: Journal,
 ) -> tuple[Rows, Split]:
     """Split labelled rows by class, or take the split that the source has; `contents` are equal where rows are.
 
@@ -34,22 +42,15 @@ def split_rows(
             f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
         )
     if rows.given is None:
-        parts = stratified(labels, contents, (validation, test), seed)
-        train = [row for row in range(len(rows)) if row not in parts[0] and row not in parts[1]]
-        split = Split(train, sorted(parts[0]), sorted(parts[1]))
+        chosen, judging, calibrating = stratified(strata(labels), contents, (validation, test, calibration), seed)
+        held = chosen | judging | calibrating
+        train = [row for row in range(len(rows)) if row not in held]
+        split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
     else:
         rows, contents = _without_copies(rows, contents, journal)
         labels = rows.labels or []
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
-        if not split.validation:
-            inner = [labels[row] for row in split.train]
-            held, _ = stratified(inner, [contents[row] for row in split.train], (validation, 0.0), seed)
-            split = Split(
-                [row for place, row in enumerate(split.train) if place not in held],
-                sorted(split.train[place] for place in held),
-                split.test,
-            )
-            journal.say(f"No validation split was given: {validation:.0%} of the training rows serve as one.")
+        split = _completed(split, strata(labels), contents, validation, calibration, seed, journal)
     if not split.train or not split.validation:
         copies = (
             f" The rows hold only {different:,} different contents, and equal rows stand on one side."
@@ -62,6 +63,8 @@ def split_rows(
         )
     _check_classes(labels, split)
     said = f"Rows: {len(split.train):,} to train, {len(split.validation):,} to validate"
+    if split.calibration:
+        said += f", {len(split.calibration):,} to calibrate"
     journal.say(
         f"{said}, {len(split.test):,} to test."
         if split.test
@@ -70,10 +73,42 @@ def split_rows(
     return rows, split
 
 
+def _completed(
+    split: Split,
+    labels: Sequence[Label],
+    contents: Sequence[Hashable],
+    validation: float,
+    calibration: float,
+    seed: int,
+    journal: Journal,
+) -> Split:
+    """A given split with the parts that it lacks, taken from its training rows."""
+    shares = (0.0 if split.validation else validation, 0.0 if split.calibration else calibration)
+    inner = [labels[row] for row in split.train]
+    taken = stratified(inner, [contents[row] for row in split.train], shares, seed)
+    chosen, calibrating = (sorted(split.train[place] for place in part) for part in taken)
+    for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
+        if part:
+            journal.say(f"No {what} split was given: {share:.0%} of the training rows serve as one.")
+    gone = {*chosen, *calibrating}
+    return Split(
+        [row for row in split.train if row not in gone],
+        chosen or split.validation,
+        calibrating or split.calibration,
+        split.test,
+    )
+
+
+def strata(labels: Sequence[Answer]) -> list[Label]:
+    """The class of each row; of several labels that hold the rarest, so that every part of a split sees it."""
+    counts = holding(held for held in labels if isinstance(held, tuple))
+    return [min(held, key=lambda one: counts[one], default="") if isinstance(held, tuple) else held for held in labels]
+
+
 def stratified(
-    labels: Sequence[Label], contents: Sequence[Hashable], shares: tuple[float, float], seed: int
-) -> tuple[set[int], set[int]]:
-    """Take two shares of each class, equal rows together; every class keeps a row for training.
+    labels: Sequence[Label], contents: Sequence[Hashable], shares: Sequence[float], seed: int
+) -> tuple[set[int], ...]:
+    """Take shares of each class, equal rows together; every class keeps a row for training.
 
     >>> held, _ = stratified(["a"] * 10 + ["b"] * 20, range(30), (0.2, 0.0), seed=0)
     >>> sorted("a" if row < 10 else "b" for row in held)
@@ -86,7 +121,7 @@ def stratified(
     for group in groups.values():
         if len({labels[row] for row in group}) == 1:  # equal rows with different classes train
             by_class[labels[group[0]]].append(group)
-    taken: tuple[set[int], set[int]] = (set(), set())
+    taken: tuple[set[int], ...] = tuple(set() for _ in shares)
     random = np.random.default_rng(seed)
     for label in sorted(by_class, key=str):
         free = [by_class[label][index] for index in random.permutation(len(by_class[label]))]
@@ -111,7 +146,7 @@ def stratified(
 
 
 def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> tuple[Rows, list[Hashable]]:
-    """Leave out training rows that also stand in validation or test, and validation rows that stand in test."""
+    """Leave out rows that also stand in a split that comes after: of training, validation, calibration and test."""
     given = rows.given or []
     where: dict[Hashable, dict[str, int]] = defaultdict(dict)
     for row, content in enumerate(contents):
@@ -119,13 +154,13 @@ def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) 
     copies: dict[int, str] = {}
     for row, content in enumerate(contents):
         parts = where[content]
-        for judge in ("test", "validation"):
-            if judge in parts and given[row] not in (judge, "test"):
+        for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
+            if judge in parts:
                 copies[row] = f"the same content as {rows.names[parts[judge]]} in {judge}"
                 break
     if copies:
         journal.say(
-            f"Left out {plural(len(copies), 'row')} of training or validation that also stand in a split that judges "
+            f"Left out {plural(len(copies), 'copy', 'copies')} of rows in a split that judges "
             f"({examples([rows.names[row] for row in copies])}); the report names each."
         )
     return rows.without(copies), [content for row, content in enumerate(contents) if row not in copies]
@@ -148,10 +183,16 @@ def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) 
         )
 
 
-def _check_classes(labels: Sequence[Label], split: Split) -> None:
-    known = {labels[row] for row in split.train}
-    for part, rows in (("validation", split.validation), ("test", split.test)):
-        unseen = Counter(labels[row] for row in rows if labels[row] not in known)
+def holding(answers: Iterable[Answer]) -> Counter[Label]:
+    """How many rows each class has, or for how many each label holds."""
+    return Counter(label for held in answers for label in (held if isinstance(held, tuple) else (held,)))
+
+
+def _check_classes(labels: Sequence[Answer], split: Split) -> None:
+    known = holding(labels[row] for row in split.train)
+    for part, rows in split._asdict().items():
+        found = holding(labels[row] for row in rows)
+        unseen = Counter({label: count for label, count in found.items() if label not in known})
         if unseen:
             named = ", ".join(f"{label!r} ({plural(count, 'row')})" for label, count in unseen.most_common(5))
             raise DataError(
