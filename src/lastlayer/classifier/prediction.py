@@ -19,6 +19,7 @@ from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 
 @dataclass(frozen=True)
@@ -121,15 +122,19 @@ class Predictions:
             entry["error"] = self.problems.get(row)
         return entry
 
-    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False) -> None:
-        """Write the table to a .csv, .jsonl or .parquet file."""
+    def write(
+        self, path: Path, *, top_k: int = 1, every_class: bool = False, keep_formulas: bool = False
+    ) -> None:
+        """Write the table to a .csv, .jsonl or .parquet file; `keep_formulas` as for `as_csv`."""
         check_format(path)
         rows = self.table(top_k=top_k, every_class=every_class)
         try:
             if path.suffix.lower() == ".parquet":
                 need("pyarrow.parquet").write_table(need("pyarrow").Table.from_pylist(rows), path)
             else:
-                path.write_text(as_csv(rows) if path.suffix.lower() == ".csv" else as_jsonl(rows), encoding="utf-8")
+                csv_ = path.suffix.lower() == ".csv"
+                text = as_csv(rows, keep_formulas=keep_formulas) if csv_ else as_jsonl(rows)
+                path.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -142,18 +147,30 @@ def check_format(path: Path) -> None:
         )
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a header; numbers in full."""
+def as_csv(rows: list[dict[str, Any]], *, header: bool = True, keep_formulas: bool = False) -> str:
+    """Rows as CSV; numbers in full.
+
+    A spreadsheet would run a text that begins with = + - @, a tab or a carriage return as a formula: a file may be
+    called =cmd|.... An apostrophe before it makes it a text, unless `keep_formulas`.
+
+    >>> print(as_csv([{"input": "=1+1.png", "probability": -0.5}]), end="")
+    input,probability
+    '=1+1.png,-0.5
+    """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["input"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    heads = list(rows[0]) if rows else ["input"]
+    if header:
+        writer.writerow(heads)
+    writer.writerows([_cell(row.get(head), keep_formulas) for head in heads] for row in rows)
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, keep_formulas: bool) -> Any:
     """A cell of a text table; of several labels or their probabilities one after the other, with | between."""
-    return "|".join(map(str, value)) if isinstance(value, list) else value
+    text = "|".join(map(str, value)) if isinstance(value, list) else value
+    harmless = keep_formulas or not isinstance(text, str) or not text.startswith(_FORMULA)
+    return text if harmless else f"'{text}"
 
 
 def as_jsonl(rows: list[dict[str, Any]]) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -44,6 +45,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in _suffixes()
 
 
+@cache
 def _suffixes() -> set[str]:
     image = need("PIL.Image")
     image.init()

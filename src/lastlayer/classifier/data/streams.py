@@ -3,20 +3,20 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import blocks, images, inputs, sources, tables
-from lastlayer.classifier.data.chunks import BLOCK, PICTURES, Chunk, of_rows
+from lastlayer.classifier.data.chunks import PICTURES, Chunk, of_rows
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.csv_stream import CsvChunks
 from lastlayer.classifier.data.json_stream import JsonChunks
 from lastlayer.classifier.data.rows import LeftOut, Rows, plural, readable
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
-from lastlayer.errors import DataError, DataNotFoundError
+from lastlayer.errors import ColumnError, DataError, DataNotFoundError
 
 _CELLS = 2**20  # of a typed table at a time
 _ROWS = 16_384
@@ -33,37 +33,49 @@ class Door:
 
     def __init__(self, kind: str, preprocessing: Any, config: Config) -> None:
         self.kind, self.config = kind, config
-        self.wanted: Sequence[Column] | None = (
-            preprocessing.columns if isinstance(preprocessing, TableSpec) else None
-        )
+        self.wanted: Sequence[Column] | None = None
+        if isinstance(preprocessing, TableSpec):
+            self.wanted = preprocessing.columns
+        elif kind == "image" and config.image is not None:
+            self.wanted = [Column(config.image, "categorical")]
         width = 1 if self.wanted is None else len(self.wanted)
         self.rows = max(1, min(_ROWS, _CELLS // width))
 
-    def several(self, sources_: Sequence[Any]) -> Iterator[Chunk]:
+    def several(self, given: Sequence[Any]) -> Iterator[Chunk]:
         """Several inputs, one after the other; one that cannot be opened keeps its place, unless none can."""
-        if len(sources_) == 1:
-            yield from self.open(sources_[0])
+        if len(given) == 1:
+            yield from self.open(given[0])
             return
-        held: list[tuple[str, DataError]] = []
+        failed: list[tuple[str, DataError]] = []
         opened = False
-        for source in sources_:
+        for source in self._together(given):
             chunks = self.open(source)
             try:
-                first = next(chunks)
+                first = [next(chunks)]
             except DataError as error:
-                held.append((_name_of(source), error))
-                if not opened:
-                    continue
-                first = None
-            opened = True
-            for name, error in held:
-                yield Chunk([name], None, {0: str(error).rstrip(".")}, str(error).encode())
-            held = []
-            if first is not None:
-                yield replace(first, done=None)
-                yield from (replace(chunk, done=None) for chunk in chunks)
-        if held:
-            raise held[0][1]
+                failed.append((_name_of(source), error))
+                first = []
+            opened = opened or bool(first)
+            if opened:
+                yield from (_failure(name, error) for name, error in failed)
+                failed = []
+            yield from (replace(chunk, done=None) for chunk in chain(first, chunks))
+        if failed:
+            raise failed[0][1]
+
+    def _together(self, given: Sequence[Any]) -> Iterator[Any]:
+        """Single pictures one after the other are one input: a batch holds many."""
+        files: list[Path] = []
+        for source in given:
+            if self.kind == "image" and isinstance(source, (str, Path)) and _is_picture(source):
+                files.append(Path(source))
+                continue
+            if files:
+                yield files
+                files = []
+            yield source
+        if files:
+            yield files
 
     def open(self, source: Any) -> Iterator[Chunk]:
         """The rows of one input.
@@ -83,6 +95,8 @@ class Door:
             )  # fmt: skip
 
     def _chunks(self, source: Any) -> Iterator[Chunk]:
+        if isinstance(source, list) and source and all(isinstance(one, Path) for one in source):
+            return (_pictures(source[at : at + PICTURES], []) for at in range(0, len(source), PICTURES))
         if isinstance(source, bytes):
             return self._stream(iter([source] if source.strip() else []))
         if hasattr(source, "read"):
@@ -100,13 +114,14 @@ class Door:
         one = inputs.ONE_ROW.match(name)
         if one and not inputs.is_there(name):
             return self._one_row(one["source"], int(one["row"]))
-        if self.kind == "image" and name != sources.DIGITS:
+        if name != sources.DIGITS and self.kind in ("image", "table"):
             path = sources.existing(name)
-            return self._folder(path) if path.is_dir() else of_rows(inputs.open_inputs(name, "image", self.config), 1)
-        if self.kind == "table":
-            path = sources.existing(name)
-            if path.is_file() and tables.is_table(path):
+            if path.is_file() and tables.is_table(path) and (self.kind == "table" or self.config.image is not None):
                 return self._table(path)
+            if path.is_dir() and self.kind == "image":
+                return self._folder(path)
+            if _is_picture(path) and self.kind == "image":
+                return iter([_pictures([path], [])])
         return of_rows(inputs.open_inputs(name, self.kind, self.config), self._size())
 
     def _one_row(self, source: str, row: int) -> Iterator[Chunk]:
@@ -125,9 +140,25 @@ class Door:
 
     def _table(self, path: Path) -> Iterator[Chunk]:
         if path.suffix.lower() == ".parquet":
-            return self._parquet(path)
-        reader = self._json(path.name) if path.suffix.lower() == ".jsonl" else self._csv(path.name, path.suffix)
-        return _of_text(path, reader)
+            chunks = self._parquet(path)
+        elif path.suffix.lower() == ".jsonl":
+            chunks = _of_text(path, self._json(path.name))
+        else:
+            chunks = _of_text(path, self._csv(path.name, path.suffix))
+        return chunks if self.kind == "table" else self._pictured(chunks, path)
+
+    def _pictured(self, chunks: Iterator[Chunk], path: Path) -> Iterator[Chunk]:
+        """A table with the paths of pictures, as pictures."""
+        for chunk in chunks:
+            if chunk.rows is not None and self.config.image not in chunk.rows.data.column_names:
+                raise ColumnError(f"{path.name} has no column {self.config.image!r} with the paths of pictures.")
+            if chunk.rows is None:
+                yield chunk
+                continue
+            rows, names = sources.pictures_of(chunk.rows, self.config, path.parent), list(chunk.names)
+            for place, name in zip(chunk.readable, rows.names, strict=True):
+                names[place] = name
+            yield replace(chunk, rows=rows, names=names)
 
     def _csv(self, name: str, suffix: str = ".csv") -> CsvChunks:
         wanted = None if self.wanted is None else [column.name for column in self.wanted]
@@ -206,14 +237,15 @@ class Door:
             whole = b"".join(_again(first, content))
             yield from of_rows(inputs.open_inputs(whole, "image", self.config), 1)
             return
-        lines, sure = blocks.WholeLines("stdin", "utf-8"), False
+        lines, names, sure = blocks.WholeLines("stdin", "utf-8"), [], False
         for block, last in _with_last(_again(first, content)):
-            names = [line for each in lines.feed(block, last).splitlines() if (line := _path(each))]
-            if last and not sure:  # all there is came at once: a text that is no list of paths is refused whole
+            names += [line for each in lines.feed(block, last).splitlines() if (line := _path(each))]
+            sure = sure or len(names) > PICTURES or any(map(inputs.is_there, names))
+            if last and not sure:  # a text that is no list of paths is refused
                 inputs.open_inputs("\n".join(names).encode("utf-8", "surrogateescape"), "image", self.config)
-            sure = True
-            for start in range(0, len(names), PICTURES):
+            for start in range(0, len(names) if sure else 0, PICTURES):
                 yield _pictures([Path(name) for name in names[start : start + PICTURES]], [])
+            names = [] if sure else names
 
     def _fed(self, rows: Iterator[Any]) -> Iterator[Chunk]:
         """Rows or pictures that a program makes one by one."""
@@ -264,6 +296,15 @@ def _with_last(content: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
     yield b"", True
 
 
+def _failure(name: str, error: DataError) -> Chunk:
+    return Chunk([name], None, {0: str(error).rstrip(".")}, str(error).encode())
+
+
+def _is_picture(source: str | Path) -> bool:
+    """Whether it is the file of a picture, by its name."""
+    return inputs.is_there(str(source)) and Path(source).is_file() and images.is_image(Path(source))
+
+
 def _path(line: bytes) -> str:
     return line.decode("utf-8", "surrogateescape").strip()
 
@@ -299,6 +340,3 @@ def _reason(error: Exception) -> str:
 def count(path: Path) -> int:
     """How many images stand below a folder, for the time left."""
     return sum(what == "image" for _, what in images.walk(path))
-
-
-__all__ = ["BLOCK", "Door", "count"]
