@@ -9,13 +9,15 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
+from lastlayer.classifier import export as exporting
 from lastlayer.classifier import fitting, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows, readable
-from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
+from lastlayer.classifier.export import Exported
+from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
@@ -88,7 +90,7 @@ class Classifier:
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
-                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. Either: the tensors that `read` returns.
+                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. Or the tensors that `read` returns.
 
         Raises:
             DataError: the inputs cannot be read.
@@ -226,6 +228,26 @@ class Classifier:
         """
         rows = self._open(x)
         return Examples(rows, self._trained().spec.preprocessing, None).__getitems__(range(len(rows))).inputs
+
+    def export(self, path: str | Path, *, format: str | None = None) -> Exported:
+        """Write the model as one file for other programs: inputs in, logits and calibrated probabilities out.
+
+        Args:
+            path: Ends in .onnx or .pt2.
+            format: "onnx" or "torch" (a program of torch.export); None goes by the ending.
+
+        Returns:
+            What was written, and how far its results are from the model's own on golden inputs.
+
+        Raises:
+            ConfigError: an ending or a format that is none.
+            RunError: the model cannot be exported, or the file would not compute what the model does.
+            MissingExtraError: the packages of the extra "export" are not installed.
+            SaveError: the file cannot be written.
+        """
+        record, file = self._trained(), Path(path)
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return exporting.export(self._network, record.spec, file, exporting.format_of(file, format), record.versions)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""

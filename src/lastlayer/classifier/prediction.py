@@ -122,9 +122,7 @@ class Predictions:
             entry["error"] = self.problems.get(row)
         return entry
 
-    def write(
-        self, path: Path, *, top_k: int = 1, every_class: bool = False, keep_formulas: bool = False
-    ) -> None:
+    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False, keep_formulas: bool = False) -> None:
         """Write the table to a .csv, .jsonl or .parquet file; `keep_formulas` as for `as_csv`."""
         check_format(path)
         rows = self.table(top_k=top_k, every_class=every_class)

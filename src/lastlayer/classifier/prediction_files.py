@@ -54,9 +54,7 @@ class Output:
         SaveError: the file cannot be written there.
     """
 
-    def __init__(
-        self, path: Path, about: dict[str, Any], *, resume: bool = False, keep_formulas: bool = False
-    ) -> None:
+    def __init__(self, path: Path, about: dict[str, Any], *, resume: bool = False, keep_formulas: bool = False) -> None:
         check_format(path)
         self.path, self.keep_formulas = path, keep_formulas
         self.kind = path.suffix.lower()

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,7 +84,9 @@ class Predictor:
         _check_inputs(inputs, self.spec)
         rows = len(inputs[0])
         cuts = [range(start, min(start + self.batch, rows)) for start in range(0, rows, self.batch)]
-        return torch.cat([self.of_batch(tuple(part[cut.start : cut.stop] for part in inputs), range(len(cut))) for cut in cuts])
+        return torch.cat(
+            [self.of_batch(tuple(part[cut.start : cut.stop] for part in inputs), range(len(cut))) for cut in cuts]
+        )
 
     def of_batch(self, inputs: Inputs, places: Sequence[int]) -> Tensor:
         """Logits in float64 of at most a batch of rows, by the place of each in the batch."""
@@ -130,7 +133,7 @@ def default_batch(spec: ModelSpec, device: str) -> int:
 
     A prediction of one row costs a whole batch; so a batch is as small as is still fast.
     """
-    how = spec.preprocessing
+    how: Any = spec.preprocessing
     if isinstance(how, ImageSpec):
         rows = min(_MOST_PICTURES, _PIXELS // (how.channels * how.size**2))
     elif isinstance(how, TableSpec):
@@ -159,7 +162,8 @@ def _cuts(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
 
 def _check_inputs(inputs: Inputs, spec: ModelSpec) -> None:
     """Refuse tensors that are not what the model's own reading gives."""
-    how = spec.preprocessing
+    how: Any = spec.preprocessing
+    expected: list[tuple[tuple[int, ...], torch.dtype]]
     if isinstance(how, ImageSpec):
         expected = [((how.channels, how.size, how.size), torch.uint8)]
     elif isinstance(how, TableSpec):

@@ -19,6 +19,7 @@ from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
 from lastlayer.classifier.run_folder import Record
 from lastlayer.errors import RunError
+from lastlayer.messages.wording import option
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def _parts(chunks: Iterator[Chunk], predictor: Predictor, options: Options) -> I
 def _check(digest: bytes, options: Options) -> None:
     if digest != options.digest:
         raise RunError(
-            "the inputs have changed since the prediction that was to go on: the rows that it has written are not those "
-            "that stand there now. Start again without resume, or restore the inputs."
+            "the inputs have changed since the prediction that was to go on: the rows that it has written are not "
+            f"those that stand there now. Restore the inputs, or leave out {option('resume', True)} to start again."
         )
 
 

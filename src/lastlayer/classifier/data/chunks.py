@@ -40,7 +40,9 @@ class Chunk:
 
     def digest(self, before: bytes) -> bytes:
         """What identifies this chunk and all before it, given what identifies those before it."""
-        return hashlib.sha256(before + f"{len(self)} {self.names[0] if self.names else ''} ".encode() + self.mark).digest()
+        return hashlib.sha256(
+            before + f"{len(self)} {self.names[0] if self.names else ''} ".encode() + self.mark
+        ).digest()
 
 
 def of_rows(rows: Rows, size: int) -> Iterator[Chunk]:

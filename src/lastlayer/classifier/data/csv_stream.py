@@ -155,8 +155,8 @@ class CsvChunks:
         if len(cells) != len(self.columns):
             return _Record(
                 None,
-                f"line {self.line + 1} has {plural(len(cells), 'cell')}, the header has {len(self.columns)}: put quotes "
-                f"around cells that hold {self.delimiter!r}",
+                f"line {self.line + 1} has {plural(len(cells), 'cell')}, the header has {len(self.columns)}: put "
+                f"quotes around cells that hold {self.delimiter!r}",
             )
         kept = [cells[place] for place in self.places]
         text = "".join(kept)

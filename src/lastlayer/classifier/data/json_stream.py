@@ -76,7 +76,7 @@ class JsonChunks:
         return row
 
     def _table(self, records: list[dict[str, Any]]) -> Any:
-        """Text columns. Those that no row of the first chunk has are lacking; later, a cell that is absent is missing."""
+        """Text columns. One that no row of the first chunk has is lacking; later, a cell that is absent is missing."""
         arrow = need("pyarrow")
         there = dict.fromkeys(name for row in records for name in row)
         if self.wanted is None:
