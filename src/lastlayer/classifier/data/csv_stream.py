@@ -111,7 +111,9 @@ class CsvChunks:
         if twice:
             raise DataError(f"{self.name} has more than one column named {examples(twice)}. Give each its own name.")
         self.columns = columns
-        self.places = [place for place, name in enumerate(columns) if self.wanted is None or name in self.wanted]
+        # Of a table that lacks a column everything is read: the message names what it has.
+        whole_table = self.wanted is None or not set(self.wanted) <= set(columns)
+        self.places = [place for place, name in enumerate(columns) if whole_table or name in (self.wanted or ())]
         self.line = reader.line_num
         return lines[reader.line_num :]
 
@@ -180,7 +182,9 @@ class CsvChunks:
             table = reader.read_csv(
                 arrow.py_buffer(lines),
                 reader.ReadOptions(column_names=keys, use_threads=False, block_size=len(lines) + 1),
-                reader.ParseOptions(self.delimiter, quote_char=False, double_quote=False, ignore_empty_lines=True),
+                reader.ParseOptions(
+                    delimiter=self.delimiter, quote_char=False, double_quote=False, ignore_empty_lines=True
+                ),
                 reader.ConvertOptions(
                     column_types=dict.fromkeys(keys, arrow.string()),
                     strings_can_be_null=False,

@@ -42,6 +42,8 @@ class JsonChunks:
         """Return the rows that are whole now, if there are any."""
         self.fed.update(block)
         whole = self.lines.feed(block, last)
+        if not whole:
+            return None
         records, problems = [], {}
         names: list[str] = []
         for line in whole.removesuffix(b"\n").split(b"\n"):
@@ -79,10 +81,8 @@ class JsonChunks:
         """Text columns. One that no row of the first chunk has is lacking; later, a cell that is absent is missing."""
         arrow = need("pyarrow")
         there = dict.fromkeys(name for row in records for name in row)
-        if self.wanted is None:
-            names = list(there)
-        else:
-            names = [column.name for column in self.wanted if self.begun or column.name in there]
+        wanted = [column.name for column in self.wanted or ()]
+        names = wanted if wanted and (self.begun or set(wanted) <= there.keys()) else list(there)
         self.begun = True
         if not names:
             return arrow.table({"": arrow.nulls(len(records))})

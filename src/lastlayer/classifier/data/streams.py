@@ -179,7 +179,8 @@ class Door:
                     f"{path.name} cannot be read as parquet: {_reason(error)}. Write it again, or copy it again."
                 ) from error
             total, there = file.metadata.num_rows, file.schema_arrow.names
-            columns = None if self.wanted is None else [each.name for each in self.wanted if each.name in there]
+            names = [column.name for column in self.wanted or ()]
+            columns = names if names and set(names) <= set(there) else None
             for group in range(file.metadata.num_row_groups):
                 end = done + file.metadata.row_group(group).num_rows
                 try:
