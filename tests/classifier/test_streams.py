@@ -390,12 +390,12 @@ def test_columns_that_a_table_lacks_are_named(table_run, tmp_path):
 
 def test_settings_of_a_stream_are_checked(table_run):
     model = Classifier.load(table_run)
-    for given, message in (
+    for settings_, message in (
         ({"batch_size": 0}, "batch_size has to lie"),
         ({"device": "tpu"}, "device has to be one of"),
     ):
         with pytest.raises(ConfigError, match=message):
-            model.predict_stream("x.csv", **given).__next__()
+            model.predict_stream("x.csv", **settings_).__next__()
     with pytest.raises(ConfigError, match="top_k has to lie"):
         next(model.predict_stream(flowers(3), top_k=9))
 

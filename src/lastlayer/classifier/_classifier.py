@@ -15,9 +15,9 @@ from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
-from lastlayer.classifier.data.rows import Label, Rows, readable
-from lastlayer.classifier.export import Exported
+from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
@@ -147,8 +147,9 @@ class Classifier:
 
     def stream(self, x: Any, options: streaming.Options | None = None) -> Iterator[streaming.Part]:
         """Predict as `predict_stream` does, but yield many rows at a time, with how far the inputs are read."""
+        record = self._trained()
         assert self._network is not None  # noqa: S101 - a record comes with its network
-        return streaming.predicted(x, self._trained(), self._network, options or streaming.Options())
+        return streaming.predicted(x, record, self._network, options or streaming.Options())
 
     def predictions(self, x: Any) -> Predictions:
         """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""

@@ -167,8 +167,8 @@ def described(model: Deployed) -> dict[str, Any]:
     if isinstance(how, ImageSpec):
         inputs["pixels"] = {
             "shape": f"uint8 (batch, {how.channels}, {how.size}, {how.size})",
-            "meaning": f"{'grey' if how.channels == 1 else 'RGB'} pixels from 0 to 255, not standardised: the graph does "
-            f"that. Turn the picture upright, bring its shorter side to {how.size} pixels, crop the rest evenly.",
+            "meaning": f"{'grey' if how.channels == 1 else 'RGB'} pixels from 0 to 255, not standardised: the graph "
+            f"does that. Turn the picture upright, bring its shorter side to {how.size} pixels, crop the rest evenly.",
         }
     if "numbers" in model.names:
         columns = [{"name": column.name, "kind": column.kind} for column in model.numbers.columns]
@@ -182,7 +182,7 @@ def described(model: Deployed) -> dict[str, Any]:
         words = [column for column in how.columns if column.kind == "categorical"]
         inputs["categories"] = {
             "shape": f"int64 (batch, {len(words)})",
-            "meaning": "the place of the word in its list, from 1; 0 for any other word; one more than the last if missing",
+            "meaning": "the place of the word in its list, from 1; 0 for any other word; if missing, one after the last",
             "columns": [{"name": column.name, "categories": list(column.categories)} for column in words],
         }
     outputs = {

@@ -62,6 +62,7 @@ class Output:
         self.state = path.with_name(f".{path.name}.part.json")
         self.about = {"format": _FORMAT, **about, "keep_formulas": keep_formulas}
         self.at = At()
+        self.file: Any = None
         self.begun = os.path.isfile(self.state)  # noqa: PTH113 - answers for names that are too long, too
         if resume and self.begun:
             self.at = self._take_up()
@@ -74,6 +75,7 @@ class Output:
             if not self.at.size:
                 self.state.unlink(missing_ok=True)
         except OSError as error:
+            self._close()
             raise cannot_write(path, error) from error
         self.noted = time.monotonic()
 
@@ -109,7 +111,11 @@ class Output:
             if kind is None:
                 raise cannot_write(self.path, error) from error
         finally:
-            with suppress(OSError):  # what made it fail has been said
+            self._close()
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what made it fail is said elsewhere
+            if self.file is not None:
                 self.file.close()
 
     def write(self, rows: list[dict[str, Any]], digest: bytes) -> None:
