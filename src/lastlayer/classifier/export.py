@@ -163,7 +163,8 @@ def described(model: Deployed) -> dict[str, Any]:
     """What a program that runs the file has to know, as plain values."""
     spec = model.spec
     plain = {name: value for name, value in spec.to_dict().items() if name != "preprocessing"}
-    how, inputs = spec.preprocessing, {}
+    how = spec.preprocessing
+    inputs: dict[str, dict[str, Any]] = {}
     if isinstance(how, ImageSpec):
         inputs["pixels"] = {
             "shape": f"uint8 (batch, {how.channels}, {how.size}, {how.size})",
@@ -182,7 +183,7 @@ def described(model: Deployed) -> dict[str, Any]:
         words = [column for column in how.columns if column.kind == "categorical"]
         inputs["categories"] = {
             "shape": f"int64 (batch, {len(words)})",
-            "meaning": "the place of the word in its list, from 1; 0 for any other word; if missing, one after the last",
+            "meaning": "place of the word in its list, from 1; 0 for any other word; if missing, one after the last",
             "columns": [{"name": column.name, "categories": list(column.categories)} for column in words],
         }
     outputs = {
