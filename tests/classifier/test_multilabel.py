@@ -17,6 +17,7 @@ from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.task import Task, infer_task
 from lastlayer.cli import run
+from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, DataError
 
 datasets = pytest.importorskip("datasets")
@@ -148,7 +149,8 @@ def test_scores_are_those_of_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(300, 3, generator=generator, dtype=torch.float64)
     target = (torch.rand(300, 3, generator=generator) < logits.sigmoid()).long()
-    found = evaluate(logits, target, [str(row) for row in range(300)], Task("multilabel", NAMES), 1.0, "test")
+    names, policy = [str(row) for row in range(300)], Policy("multilabel", 3)
+    found = evaluate(logits, target, names, Task("multilabel", NAMES), policy, "test")
     p, y = logits.sigmoid().numpy(), target.numpy()
     assert found["micro_f1"] == pytest.approx(metrics.f1_score(y, p > 0.5, average="micro"))
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, p > 0.5, average="macro"))

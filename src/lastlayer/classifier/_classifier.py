@@ -10,12 +10,13 @@ import numpy as np
 from torch import Tensor
 
 from lastlayer.classifier import export as exporting
-from lastlayer.classifier import fitting, run_folder, streaming
+from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
+from lastlayer.classifier.deciding import SETTINGS
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
@@ -23,7 +24,8 @@ from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
 from lastlayer.classifier.run_folder import Record
-from lastlayer.errors import DataError, RunError
+from lastlayer.decisions import ABSTAINED, Policy
+from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -83,10 +85,38 @@ class Classifier:
         self.config = config
         return self
 
-    def predict(self, x: Any) -> np.ndarray:
-        """Return the most probable class of each input, as it stands in the training data.
+    @classmethod
+    def resume(
+        cls, folder: str | Path, data: Any = None, *, verbose: bool = True, listener: Listener | None = None
+    ) -> "Classifier":
+        """Go on with a training that was cut off; the end is the same, to the bit, as if it had not been.
 
-        Where any number of labels may hold: 0 or 1 for each, (inputs, classes), in the order of `classes_`.
+        Args:
+            folder: The `output` of the `fit` that was cut off.
+            data: What it was fitted on; None takes it by the name that it had then.
+            verbose: As for the class.
+            listener: As for the class.
+
+        Raises:
+            RunError: the run is finished, or cannot be gone on with: other data, no whole checkpoint.
+            DataNotFoundError: there is no such folder.
+        """
+        run = Path(folder)
+        earlier = resuming.begun(run)
+        if data is None and earlier.data is None:
+            raise DataError(f"the run {run} was begun with data in memory: pass that data again.")
+        model = cls(verbose=verbose, listener=listener)
+        model.config = earlier.config
+        source = earlier.data if data is None else data
+        model._record, model._network = fitting.fit(source, earlier.config, model.listener, run, earlier)
+        return model
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the class decided on for each input, as it stands in the training data.
+
+        That is the most probable one, unless costs or a threshold decide. Where any number of labels may hold: 0 or 1
+        for each, (inputs, classes), in the order of `classes_`. With a price of abstaining, None (of labels −1) stands
+        where nothing is decided.
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
@@ -97,9 +127,54 @@ class Classifier:
         """
         found = self._whole(x)
         if found.task.kind == "multilabel":
-            return found.task.decided(found.logits).numpy()
-        labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
+            return found.decisions.numpy()
+        decisions = found.decisions.numpy()
+        labels: np.ndarray = self.classes_[decisions]
+        if self.record.spec.policy.abstain is not None:
+            labels = labels.astype(object)
+            labels[decisions == ABSTAINED] = None
         return labels
+
+    def predict_set(self, x: Any) -> np.ndarray:
+        """Return which classes are in the prediction set of each input, bool, (inputs, classes).
+
+        Raises:
+            ConfigError: the classifier has no coverage to promise; `deciding(coverage=0.9)` gives it one.
+        """
+        if self._trained().spec.policy.sets is None:
+            raise ConfigError("this classifier makes no prediction sets: deciding(coverage=0.9) fits them.")
+        found = self._whole(x)
+        return found.policy.set_of(found.logits).numpy()
+
+    def deciding(self, **settings: Any) -> "Classifier":
+        """Return this classifier with other decisions, fitted on the calibration rows whose logits the run kept.
+
+        Args:
+            **settings: Any of `threshold_for`, `cost`, `abstain`, `coverage`, `coverage_per_class`, `set_score` and
+                `deploy_prior`; what is not named stays as it is, but a metric and costs exclude each other.
+
+        Returns:
+            Another classifier with the same weights; `save` keeps it. Its report stays that of the training.
+
+        Raises:
+            ConfigError: another setting, or one that does not fit the task.
+
+        >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+        >>> model.deciding(coverage=0.9).predict_set("digits#1").shape
+        (1, 10)
+        """
+        for name in settings:
+            if name not in SETTINGS:
+                raise ConfigError(
+                    f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
+                    f"{', '.join(SETTINGS)}."
+                )
+        record, said = fitting.decided_anew(self._trained(), settings)
+        for sentence in said:
+            self.listener.note(sentence)
+        model = type(self).of(record.config, listener=self.listener)
+        model._record, model._network = record, self._network
+        return model
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return calibrated probabilities, (inputs, classes), in the order of `classes_`; float64."""
@@ -174,8 +249,8 @@ class Classifier:
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
-        task, temperature = record.spec.task, record.spec.temperature
-        return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
+        task, policy = record.spec.task, record.spec.policy
+        return evaluate(found.logits, target, rows.names, task, policy, fitting.name_of(data))
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
@@ -281,9 +356,14 @@ class Classifier:
         return np.array(self._trained().spec.task.classes)
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by to give calibrated probabilities."""
-        return self._trained().spec.temperature
+    def temperature(self) -> float | tuple[float, ...]:
+        """What logits are divided by to give calibrated probabilities; where several labels may hold, one each."""
+        return self._trained().spec.policy.temperature
+
+    @property
+    def policy(self) -> Policy:
+        """How logits become probabilities, decisions and sets."""
+        return self._trained().spec.policy
 
     @property
     def record(self) -> Record:

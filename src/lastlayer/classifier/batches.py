@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lastlayer.classifier.data.columns import TableSpec
+from lastlayer.classifier.data.encoding import encoded
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.errors import DataError
@@ -46,7 +47,7 @@ class Examples(Dataset[Any]):
         self.spec = spec
         self.is_table = isinstance(spec, TableSpec)
         if isinstance(spec, TableSpec):
-            self.table = spec.encode(rows.data)
+            self.table = encoded(spec, rows.data)
         else:
             self.pictures = list(rows.data["image"])
 
@@ -66,7 +67,8 @@ class Examples(Dataset[Any]):
         target = None if self.target is None else self.target[places]
         if isinstance(self.spec, TableSpec):
             problems = {place: self.table.problems[row] for place, row in enumerate(rows) if row in self.table.problems}
-            return Batch((self.table.numbers[places], self.table.indices[places]), target, problems)
+            texts = [part for text in self.table.texts for part in text.batch(rows)]
+            return Batch((self.table.numbers[places], self.table.indices[places], *texts), target, problems)
         return self._pictures(rows, target, self.spec)
 
     def _pictures(self, rows: Sequence[int], target: Tensor | None, spec: ImageSpec) -> Batch:
@@ -85,12 +87,16 @@ class SeededBatches(Sampler[list[int]]):
 
     A last batch of one row joins the one before, since batch norm needs two; for the same reason a batch that would
     leave a process with fewer than two rows is computed whole by each.
+
+    Attributes:
+        epoch: Whose order comes next.
+        first: The batch that it begins with, where those before are done.
     """
 
     def __init__(self, rows: int, size: int, seed: int, process: int = 0, processes: int = 1) -> None:
         self.rows, self.size, self.seed = rows, size, seed
         self.process, self.processes = process, processes
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         full, rest = divmod(self.rows, self.size)
@@ -98,7 +104,7 @@ class SeededBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows).tolist()
-        for number in range(len(self)):
+        for number in range(self.first, len(self)):
             start, mine = number * self.size, self._mine(number)
             yield order[start + mine.start : start + mine.stop]
 
@@ -109,6 +115,11 @@ class SeededBatches(Sampler[list[int]]):
     def share(self, number: int) -> float:
         """How much the mean over this process's rows counts in the mean over the batch."""
         return len(self._mine(number)) / self.size_of(number) if self._divides(number) else 1 / self.processes
+
+    def least_share(self, number: int) -> int:
+        """How many rows of a batch a process has at least."""
+        rows = self.size_of(number)
+        return rows // self.processes if self._divides(number) else rows
 
     def _divides(self, number: int) -> bool:
         return self.size_of(number) >= 2 * self.processes

@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from lastlayer.classifier.batches import Inputs
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
-from lastlayer.classifier.evaluation import probabilities
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.model import ModelSpec, Network
@@ -61,9 +60,17 @@ class Exported:
 class Deployed(nn.Module):
     """From what other programs have (pixels; raw numbers and category indices) to logits and probabilities."""
 
+    factor: Tensor
+    shift: Tensor
+
     def __init__(self, network: Network, spec: ModelSpec) -> None:
         super().__init__()
         self.network, self.spec = network, spec
+        # Temperatures, weights of the loss and priors change logits by a factor and a term.
+        one = torch.ones((1,) if spec.task.kind == "binary" else (1, len(spec.task.classes)), dtype=torch.float64)
+        shift = spec.policy.logits(0 * one)
+        self.register_buffer("factor", (spec.policy.logits(one) - shift).float(), persistent=False)
+        self.register_buffer("shift", shift.float(), persistent=False)
         how = spec.preprocessing
         self.names = ["pixels"] if isinstance(how, ImageSpec) else []
         if isinstance(how, TableSpec):
@@ -73,7 +80,7 @@ class Deployed(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, float32, and calibrated probabilities, (rows, classes), float32."""
         logits = self.network(self.encoded(inputs))
-        scaled = logits / self.spec.temperature
+        scaled = self.factor * logits + self.shift
         if self.spec.task.kind == "binary":
             return logits, torch.stack([torch.sigmoid(-scaled), torch.sigmoid(scaled)], 1)
         return logits, torch.sigmoid(scaled) if self.spec.task.kind == "multilabel" else torch.softmax(scaled, 1)
@@ -137,10 +144,12 @@ def export(network: Network, spec: ModelSpec, path: Path, format: str, versions:
         MissingExtraError: the packages of the extra "export" are not installed.
         SaveError: the file cannot be written.
     """
-    if not isinstance(spec.preprocessing, (ImageSpec, TableSpec)):
+    texts = [column.name for column in getattr(spec.preprocessing, "columns", ()) if column.kind == "text"]
+    if texts:
         raise RunError(
-            f"a model that reads {spec.kind} cannot be exported: its inputs become numbers in a tokenizer, which "
-            f"neither {' nor '.join(FORMATS)} holds. Copy the run folder and load it with Classifier.load."
+            f"a model that reads text cannot be exported: what is written in {texts[0]!r} becomes numbers in a "
+            f"tokenizer, which neither {' nor '.join(FORMATS)} holds. Copy the run folder, and load it with "
+            "Classifier.load."
         )
     model = Deployed(copy.deepcopy(network), spec).eval().requires_grad_(False)
     about = {"format": 1, "lastlayer": versions.get("lastlayer", ""), **described(model)}
@@ -210,12 +219,12 @@ def golden(spec: ModelSpec, rows: int) -> Inputs:
 
 def _checked(model: Deployed, run: _Run, name: str) -> tuple[float, float]:
     """The largest differences from what the model itself says; a file that is farther off is refused."""
-    task, found = model.spec.task, (0.0, 0.0)
+    found = (0.0, 0.0)
     for rows in BATCHES:
         inputs = golden(model.spec, rows)
         with torch.no_grad():
             logits = model.network(model.encoded(inputs)).double()
-        expected = logits, probabilities(logits, task, model.spec.temperature)
+        expected = logits, model.spec.policy.probabilities(logits)
         got = run(inputs)
         for part, other in zip(got, expected, strict=True):
             if part.shape != other.shape:
@@ -253,7 +262,7 @@ def _write_onnx(model: Deployed, path: Path, about: dict[str, Any]) -> _Run:
         )
     assert program is not None  # noqa: S101 - with dynamo there is one
     proto = program.model_proto
-    for name, value in {"lastlayer": about, **{key: about[key] for key in ("classes", "task", "temperature")}}.items():
+    for name, value in {"lastlayer": about, **{key: about[key] for key in ("classes", "task", "policy")}}.items():
         entry = proto.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
     proto.producer_name, proto.producer_version = "lastlayer", about["lastlayer"]

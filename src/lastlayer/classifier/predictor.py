@@ -11,13 +11,11 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lastlayer.classifier.batches import Batch, Examples, Inputs
-from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.training import check_device
@@ -25,6 +23,7 @@ from lastlayer.errors import DataError, ShapeError
 from lastlayer.messages.wording import option
 
 _NUMBERS, _PIXELS = 2**20, 2**19  # values in a batch: what one that is partly filled may cost
+_TEXT = 2**13  # what a text counts as, in numbers
 _LEAST, _MOST_ROWS, _MOST_PICTURES = 8, 1024, 256
 _ON_GPU = 8  # a GPU is busy only with so many times more
 
@@ -133,13 +132,13 @@ def default_batch(spec: ModelSpec, device: str) -> int:
 
     A prediction of one row costs a whole batch; so a batch is as small as is still fast.
     """
-    how: Any = spec.preprocessing
+    how = spec.preprocessing
     if isinstance(how, ImageSpec):
         rows = min(_MOST_PICTURES, _PIXELS // (how.channels * how.size**2))
-    elif isinstance(how, TableSpec):
-        rows = min(_MOST_ROWS, _NUMBERS // max(1, how.number_width + 16 * len(how.index_sizes)))
     else:
-        rows = 32
+        rows = min(
+            _MOST_ROWS, _NUMBERS // max(1, how.number_width + 16 * len(how.index_sizes) + _TEXT * len(how.texts))
+        )
     return int(2 ** (max(_LEAST, rows).bit_length() - 1)) * (1 if device == "cpu" else _ON_GPU)
 
 
@@ -162,14 +161,14 @@ def _cuts(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
 
 def _check_inputs(inputs: Inputs, spec: ModelSpec) -> None:
     """Refuse tensors that are not what the model's own reading gives."""
-    how: Any = spec.preprocessing
+    how = spec.preprocessing
     expected: list[tuple[tuple[int, ...], torch.dtype]]
     if isinstance(how, ImageSpec):
         expected = [((how.channels, how.size, how.size), torch.uint8)]
-    elif isinstance(how, TableSpec):
-        expected = [((how.number_width,), torch.float32), ((len(how.index_sizes),), torch.int64)]
+    elif how.texts:
+        return  # ids and weights of each text, as long as the longest
     else:
-        return
+        expected = [((how.number_width,), torch.float32), ((len(how.index_sizes),), torch.int64)]
     found = [(tuple(part.shape[1:]), part.dtype) for part in inputs]
     rows = {len(part) if part.dim() else 0 for part in inputs}
     if found != expected or len(rows) != 1 or rows == {0}:

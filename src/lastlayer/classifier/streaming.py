@@ -13,7 +13,6 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.chunks import Chunk
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.data.streams import Door
-from lastlayer.classifier.evaluation import probabilities
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
@@ -142,8 +141,8 @@ def judged(
     odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
     for row in odd.nonzero().flatten().tolist():
         problems.setdefault(row, "the model gives no finite logits for it")
-    p = probabilities(logits, spec.task, spec.temperature)
-    return Predictions(names, spec.task, logits, p, dict(sorted(problems.items())), left_out)
+    p = spec.policy.probabilities(logits)
+    return Predictions(names, spec.task, logits, p, spec.policy, dict(sorted(problems.items())), left_out)
 
 
 def _config(config: Config, options: Options) -> Config:

@@ -13,6 +13,7 @@ from lastlayer import __version__
 from lastlayer.cli.console import err
 
 if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
     from lastlayer.classifier.streaming import Options, Part
 
 
@@ -91,15 +92,17 @@ class _Count:
         return min(rows / self.total, 1.0) if self.total else None
 
 
-def about(run: Path, inputs: list[str], options: "Options", shape: dict[str, Any]) -> dict[str, Any]:
-    """What the bits of a prediction depend on: model, inputs, settings, versions, device and threads."""
+def about(
+    run: Path, model: "Classifier", inputs: list[str], options: "Options", shape: dict[str, Any]
+) -> dict[str, Any]:
+    """What the bits of a prediction depend on: model, decisions, inputs, settings, versions, device and threads."""
     import torch
 
-    from lastlayer.classifier.run_folder import MANIFEST, verify
+    from lastlayer.classifier.run_folder import MANIFEST
 
-    verify(run)
     return {
         "model": hashlib.sha256((run / MANIFEST).read_bytes()).hexdigest(),
+        "decision": model.policy.to_dict(),
         "inputs": inputs,
         "columns": [f"{name} {value}" for name, value in shape.items()],
         "batch_size": options.batch_size,

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from lastlayer.errors import DataError, printable
+from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+from lastlayer.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
     from lastlayer.classifier.streaming import Options, Part
 
 _READING, _WRITING, _WORK = "Reading", "Writing", "Work"
+_NO_RESUME = (
+    "--resume goes on with an --output that was stopped, from files that can be read again: name both, and no standard "
+    "input."
+)
 
 
 def command(
@@ -53,6 +59,13 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Rows per forward pass.", rich_help_panel=_WORK)] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read pictures.", rich_help_panel=_WORK)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
+    threshold_for: ThresholdFor = None,
+    cost: Cost = None,
+    abstain: Abstain = None,
+    coverage: SetCoverage = None,
+    coverage_per_class: PerClass = None,
+    set_score: SetScore = None,
+    deploy_prior: DeployPrior = None,
 ) -> int:
     """Predict new data of any size. Exit code 1 where a row could not be read; its error column says why.
 
@@ -61,22 +74,69 @@ def command(
     from lastlayer.cli import console
 
     with console.loading():
-        from lastlayer.classifier import prediction_files  # noqa: F401 - with it comes all that is slow to load
+        from lastlayer.classifier import Classifier
+        from lastlayer.classifier.prediction import check_format
         from lastlayer.classifier.streaming import Options
+        from lastlayer.cli.decisions import deciding
 
+    if output is not None:
+        check_format(output)
+    if resume and (output is None or "-" in inputs):
+        raise ConfigError(_NO_RESUME)
+    model = deciding(
+        Classifier.load(run),
+        threshold_for=threshold_for,
+        cost=cost,
+        abstain=abstain,
+        coverage=coverage,
+        coverage_per_class=coverage_per_class,
+        set_score=set_score,
+        deploy_prior=deploy_prior,
+    )
     options = Options(batch_size, workers, device, encoding, separator)
     shape = {"top_k": top_k, "every_class": every_class}
     if output is not None:
-        return _write(run, inputs, output, options, shape, resume, keep_formulas)
-    return _show(_parts(run, inputs, options), shape, as_json, keep_formulas)
+        return _write(run, model, inputs, output, options, shape, resume, keep_formulas)
+    return _show(_heard(model.stream([_source(name) for name in inputs], options)), shape, as_json, keep_formulas)
 
 
-def _parts(run: Path, inputs: list[str], options: "Options", *, progress: bool = False) -> Iterator["Part"]:
-    from lastlayer.classifier import Classifier
-    from lastlayer.cli.pace import paced
+def _write(
+    run: Path,
+    model: "Classifier",
+    inputs: list[str],
+    output: Path,
+    options: "Options",
+    shape: dict[str, Any],
+    resume: bool,
+    keep_formulas: bool,
+) -> int:
+    from dataclasses import replace
 
-    parts = Classifier.load(run).stream([_source(name) for name in inputs], options)
-    return _heard(paced(parts, inputs, options.skip) if progress else parts)
+    from lastlayer.classifier.data.rows import plural
+    from lastlayer.classifier.prediction_files import Output
+    from lastlayer.cli import console
+    from lastlayer.cli.pace import Pace, about, paced
+
+    screen = console.err()
+    with Output(output, about(run, model, inputs, options, shape), resume=resume, keep_formulas=keep_formulas) as file:
+        if resume and file.begun:
+            screen.print(f"Going on after {plural(file.at.rows, 'row')}.")
+        elif file.begun:
+            screen.print(f"A part of {output.name} from before is written anew; --resume would have gone on with it.")
+        options = replace(options, skip=file.at.rows, digest=file.at.digest)
+        parts = model.stream([_source(name) for name in inputs], options)
+        pace = Pace()
+        try:
+            for part in _heard(paced(parts, inputs, options.skip)):
+                file.write(part.table(**shape), part.digest)
+                pace.count(len(part.predictions))
+        except KeyboardInterrupt:
+            again = "" if "-" in inputs else "; --resume goes on"
+            screen.print(f"\nStopped after {plural(file.at.rows, 'row')}{again}.")
+            return 130
+        file.finish()
+    screen.print(f"Wrote {plural(file.at.rows, 'row')} to {output}; {file.at.errors:,} with an error. {pace}".rstrip())
+    return 1 if file.at.errors else 0
 
 
 def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
@@ -93,44 +153,6 @@ def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
     if count:
         said = examples([*names, *[""] * (count - len(names))])
         console.err().print(printable(f"Left out, being no images by their names: {plural(count, 'file')} ({said})."))
-
-
-def _write(
-    run: Path,
-    inputs: list[str],
-    output: Path,
-    options: "Options",
-    shape: dict[str, Any],
-    resume: bool,
-    keep_formulas: bool,
-) -> int:
-    from dataclasses import replace
-
-    from lastlayer.classifier.data.rows import plural
-    from lastlayer.classifier.prediction_files import Output
-    from lastlayer.cli import console
-    from lastlayer.cli.pace import Pace, about
-
-    screen = console.err()
-    if resume and "-" in inputs:
-        raise DataError("standard input cannot be read a second time: name a file to go on with.")
-    with Output(output, about(run, inputs, options, shape), resume=resume, keep_formulas=keep_formulas) as file:
-        if resume and file.begun:
-            screen.print(f"Going on after {plural(file.at.rows, 'row')}.")
-        elif file.begun:
-            screen.print(f"A part of {output.name} from before is written anew; --resume would have gone on with it.")
-        parts = _parts(run, inputs, replace(options, skip=file.at.rows, digest=file.at.digest), progress=True)
-        pace = Pace()
-        try:
-            for part in parts:
-                file.write(part.table(**shape), part.digest)
-                pace.count(len(part.predictions))
-        except KeyboardInterrupt:
-            screen.print(f"\nStopped after {plural(file.at.rows, 'row')}; --resume goes on.")
-            return 130
-        file.finish()
-    screen.print(f"Wrote {plural(file.at.rows, 'row')} to {output}; {file.at.errors:,} with an error. {pace}")
-    return 1 if file.at.errors else 0
 
 
 def _show(parts: Iterable["Part"], shape: dict[str, Any], as_json: bool, keep_formulas: bool) -> int:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.deciding import Decided
 from lastlayer.classifier.evaluation import Evaluation
 from lastlayer.classifier.report import LOWER_IS_BETTER, SCORES
 from lastlayer.errors import printable
@@ -37,6 +38,25 @@ def score_table(found: Evaluation) -> Table:
             f"{interval.value:.4f}",
             f"{interval.low:.4f} – {interval.high:.4f}",
             Text(better, style="bright_black"),
+        )
+    return table
+
+
+def folds_table(found: dict[str, Any]) -> Table:
+    """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
+    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
+    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
+    for name, (spelled, _) in SCORES.items():
+        if name not in found["scores"]:
+            continue
+        score = found["scores"][name]
+        values = [value for value in score["folds"] if value == value]
+        table.add_row(
+            spelled,
+            f"{score['value']:.4f}",
+            f"{score['low']:.4f} – {score['high']:.4f}",
+            f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",
+            f"{score['standard_deviation_of_folds']:.4f}",
         )
     return table
 
@@ -88,6 +108,26 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
             f"{example.probability:.4f}",
             f"{example.loss:.4f}",
         )
+    return table
+
+
+def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
+    """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
+    table = _table("Decisions", "", ">value", ">95 % interval")
+    shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
+    if found.coverage is not None:
+        shown["sets that hold the truth"] = found.coverage.total
+        by_class = list(zip(classes, found.coverage.per_class, found.coverage.rows, strict=True))
+        by_class = [each for each in by_class if each[2]]
+        if len(by_class) > _WHOLE_MATRIX:
+            by_class = sorted(by_class, key=lambda each: each[1].value)[: _WHOLE_MATRIX // 2]
+        shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
+    for name, interval in shown.items():
+        if interval is not None:
+            table.add_row(name, f"{interval.value:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+    if found.coverage is not None:
+        table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
+        table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")
     return table
 
 

@@ -30,7 +30,7 @@ def open_labelled(source: Any, config: Config, journal: Journal, *, training: bo
         return _labelled(data, name, config, journal, training)
     path = existing(source)
     if path.is_file():
-        return _labelled(_table(path, config), path.name, config, journal, training, folder=path.parent)
+        return _labelled(_table(path, config, journal), path.name, config, journal, training, folder=path.parent)
     parts = _split_tables(path, journal)
     return _joined(parts, config, journal, training, path) if parts else images.read_folder(path, journal)
 
@@ -73,10 +73,10 @@ def existing(source: str | Path) -> Path:
     raise DataNotFoundError(f"there is no file or folder {str(source)!r}.{did_you_mean(path.name, near)}{known}")
 
 
-def _table(path: Path, config: Config) -> Any:
+def _table(path: Path, config: Config, journal: Journal) -> Any:
     if not tables.is_table(path):
         raise DataError(f"{path} is a single image: expected a folder with one folder of images per class.")
-    return tables.read_table(path, encoding=config.encoding, separator=config.separator)
+    return tables.read_table(path, encoding=config.encoding, separator=config.separator, journal=journal)
 
 
 def in_memory(source: Any) -> tuple[Any, str]:
@@ -154,7 +154,7 @@ def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
 
 def _joined(parts: dict[str, Path], config: Config, journal: Journal, training: bool, folder: Path) -> Rows:
     """One set of rows of the tables of all splits; each has to have the columns of the first."""
-    read = {part: _table(path, config) for part, path in parts.items()}
+    read = {part: _table(path, config, journal) for part, path in parts.items()}
     columns = read["train"].column_names
     for part, data in read.items():
         lacking = [name for name in columns if name not in data.column_names]

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+
+_MANY_GROUPS = 2_000
 
 
 class Split(NamedTuple):
@@ -32,6 +35,8 @@ def split_rows(
 ) -> tuple[Rows, Split]:
     """Split labelled rows by class, or take the split that the source has; `contents` are equal where rows are.
 
+    Rows of one group, where there are groups, stand on one side too.
+
     Returns the rows with them, since copies that a given split has on both sides are left out.
     """
     labels = rows.labels or []
@@ -42,7 +47,8 @@ def split_rows(
             f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
         )
     if rows.given is None:
-        chosen, judging, calibrating = stratified(strata(labels), contents, (validation, test, calibration), seed)
+        shares = (validation, test, calibration)
+        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
@@ -50,7 +56,7 @@ def split_rows(
         rows, contents = _without_copies(rows, contents, journal)
         labels = rows.labels or []
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
-        split = _completed(split, strata(labels), contents, validation, calibration, seed, journal)
+        split = _completed(split, strata(labels), contents, rows.groups, validation, calibration, seed, journal)
     if not split.train or not split.validation:
         copies = (
             f" The rows hold only {different:,} different contents, and equal rows stand on one side."
@@ -77,6 +83,7 @@ def _completed(
     split: Split,
     labels: Sequence[Label],
     contents: Sequence[Hashable],
+    groups: Sequence[str] | None,
     validation: float,
     calibration: float,
     seed: int,
@@ -85,8 +92,9 @@ def _completed(
     """A given split with the parts that it lacks, taken from its training rows."""
     shares = (0.0 if split.validation else validation, 0.0 if split.calibration else calibration)
     inner = [labels[row] for row in split.train]
-    taken = stratified(inner, [contents[row] for row in split.train], shares, seed)
-    chosen, calibrating = (sorted(split.train[place] for place in part) for part in taken)
+    inner_groups = None if groups is None else [groups[row] for row in split.train]
+    parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, seed)
+    chosen, calibrating = (sorted(split.train[place] for place in part) for part in parts)
     for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
         if part:
             journal.say(f"No {what} split was given: {share:.0%} of the training rows serve as one.")
@@ -97,6 +105,22 @@ def _completed(
         calibrating or split.calibration,
         split.test,
     )
+
+
+def taken(
+    labels: Sequence[Label],
+    contents: Sequence[Hashable],
+    groups: Sequence[str] | None,
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[set[int], ...]:
+    """Shares of the rows by class; equal rows, and rows of one group where there are groups, stay together."""
+    if groups is None:
+        return stratified(labels, contents, shares, seed)
+    together = joined(contents, groups)
+    if len(set(together)) > _MANY_GROUPS:  # the library looks at one group after the other, for each fold
+        return stratified(of_most(labels, together), together, shares, seed)
+    return grouped(labels, together, shares, seed)
 
 
 def strata(labels: Sequence[Answer]) -> list[Label]:
@@ -146,24 +170,48 @@ def stratified(
 
 
 def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> tuple[Rows, list[Hashable]]:
-    """Leave out rows that also stand in a split that comes after: of training, validation, calibration and test."""
-    given = rows.given or []
-    where: dict[Hashable, dict[str, int]] = defaultdict(dict)
-    for row, content in enumerate(contents):
-        where[content].setdefault(given[row], row)
-    copies: dict[int, str] = {}
-    for row, content in enumerate(contents):
-        parts = where[content]
-        for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
-            if judge in parts:
-                copies[row] = f"the same content as {rows.names[parts[judge]]} in {judge}"
-                break
+    """Leave out rows that also stand in a split that comes after: of training, validation, calibration and test.
+
+    So are rows of a group that stands there.
+    """
+    copies = _also_later(rows, contents, "the same content as")
     if copies:
         journal.say(
             f"Left out {plural(len(copies), 'copy', 'copies')} of rows in a split that judges "
             f"({examples([rows.names[row] for row in copies])}); the report names each."
         )
+    if rows.groups is not None:
+        torn = _also_later(rows, rows.groups, "of the same group as")
+        train = (rows.given or []).count("train")
+        lost = sum((rows.given or [])[row] == "train" for row in torn)
+        if 2 * lost > train:
+            raise DataError(
+                f"{lost:,} of {train:,} training rows are of a group that also stands in a split that judges: leaving "
+                "them out would leave too little. Split the data by group, or name one table or folder and let "
+                "training split it."
+            )
+        if torn:
+            journal.say(
+                f"Left out {plural(len(torn), 'row')} of groups that stand in a split that judges "
+                f"({examples([rows.names[row] for row in torn])}); the report names each."
+            )
+        copies = {**torn, **copies}
     return rows.without(copies), [content for row, content in enumerate(contents) if row not in copies]
+
+
+def _also_later(rows: Rows, keys: Sequence[Hashable], how: str) -> dict[int, str]:
+    """Rows whose key a later split has too, and which row of it."""
+    given = rows.given or []
+    where: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for row, key in enumerate(keys):
+        where[key].setdefault(given[row], row)
+    found: dict[int, str] = {}
+    for row, key in enumerate(keys):
+        for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
+            if judge in where[key]:
+                found[row] = f"{how} {rows.names[where[key][judge]]} in {judge}"
+                break
+    return found
 
 
 def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> None:
