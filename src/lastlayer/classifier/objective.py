@@ -15,7 +15,6 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import unweighting
-from lastlayer.decisions import unweighting
 from lastlayer.errors import ConfigError, DataNotFoundError, did_you_mean
 from lastlayer.messages.wording import option
 
