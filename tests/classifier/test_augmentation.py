@@ -80,9 +80,13 @@ def test_only_colour_images_are_mirrored(heard):
 def test_what_timm_draws_and_pillow_refuses_is_told():
     change = Augmentation("rand-m0-n8", crop=False, mirror=False, seed=0, spec=COLOUR)
     image = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(ConfigError, match="rand-m0-n8 asks Pillow for what it refuses.*with -inc1"):
+
+    def draw():
         for row in range(50):
             change(image, 0, row)
+
+    with pytest.raises(ConfigError, match=r"rand-m0-n8 asks Pillow for what it refuses.*with -inc1"):
+        draw()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +191,9 @@ def test_a_tracker_hears_each_epoch(tmp_path, monkeypatch):
 
     monkeypatch.setitem(accelerate.tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Stub)
     monkeypatch.setattr(accelerate.tracking, "is_tensorboard_available", lambda: True)
-    monkeypatch.setattr(accelerate.tracking, "get_available_trackers", lambda: [accelerate.utils.LoggerType.TENSORBOARD])
+    monkeypatch.setattr(
+        accelerate.tracking, "get_available_trackers", lambda: [accelerate.utils.LoggerType.TENSORBOARD]
+    )
     monkeypatch.setattr(tracking, "find_spec", lambda name: object())
     Classifier(epochs=2, verbose=False, track=["tensorboard"]).fit(flowers(), "kind", output=tmp_path / "run")
     figures = ["learning_rate", "seconds", "train_loss", "validation_accuracy", "validation_log_loss"]

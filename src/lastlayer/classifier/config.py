@@ -200,8 +200,13 @@ class Config:
         return yaml.safe_dump({**about, **plain}, sort_keys=False, allow_unicode=True)
 
 
-KINDS = {"image": "images", "table": "a table", "text table": "a text table (.csv, .tsv)"}
-_TABLES = ("table", "text table")
+KINDS = {
+    "image": "images",
+    "image table": "a data set of pictures",
+    "table": "a table",
+    "text table": "a text table (.csv, .tsv)",
+}
+_TABLES = ("table", "text table", "image table")
 # Settings that say something about some kinds of data only; all others are for every kind.
 APPLIES_TO = {
     **dict.fromkeys(

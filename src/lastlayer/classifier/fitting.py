@@ -55,6 +55,8 @@ from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
 from lastlayer.messages.wording import option
 
+_LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
+
 
 @dataclass
 class _Prepared:
@@ -67,7 +69,7 @@ class _Prepared:
     backbone: str
     preprocessing: ImageSpec | TableSpec
     findings: list[Finding]
-    contents: list[Hashable]  # equal where rows are
+    contents: Sequence[Hashable]  # equal where rows are
     seen: dict[str, Seen]
     fingerprint: str
 
@@ -150,7 +152,7 @@ def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> B
 def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
-    of_images = kind == "image" or config.image is not None
+    of_images = kind.startswith("image") or config.image is not None
     for name in config.given():
         kinds = APPLIES_TO.get(name, (kind,))
         if kind not in kinds and not (of_images and "image" in kinds):
@@ -177,7 +179,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         )
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
-    contents: list[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     whole = rows
     rows, split = split_rows(
         whole,
@@ -207,8 +209,19 @@ def _learn(
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
     if rows.kind == "image":
         return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
-    columns = learn_columns(training_rows.data, config, journal)
+    columns = learn_columns(_sample(training_rows.data, journal), config, journal)
     return backbones.for_columns(config, columns, journal), columns
+
+
+def _sample(data: Any, journal: Journal) -> Any:
+    """The rows that scales, categories and words are learnt from: all, or an even sample of very many."""
+    step = -(-len(data) // _LEARN_FROM)
+    if step < 2:
+        return data
+    journal.say(
+        f"What columns hold is learnt from {-(-len(data) // step):,} training rows of {len(data):,}, evenly taken."
+    )
+    return data.select(range(0, len(data), step))
 
 
 def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:

@@ -59,7 +59,7 @@ def accelerator(config: Config, run: Path | None = None) -> Any:
     accelerate = need("accelerate")
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had others
     if config.device != "auto":
-        _check_device(config.device)
+        check_device(config.device)
     # A static graph lets the processes train a backbone that does not use all of its weights.
     together = accelerate.DistributedDataParallelKwargs(static_graph=True)
     helper = accelerate.Accelerator(
@@ -77,7 +77,8 @@ def accelerator(config: Config, run: Path | None = None) -> Any:
     return helper
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that is not here."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
         found = ", ".join(name for name, is_there in there.items() if is_there)
