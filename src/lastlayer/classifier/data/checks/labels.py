@@ -63,6 +63,30 @@ def spelling(subject: Subject) -> Iterator[Finding]:
         )
 
 
+def scripts(subject: Subject) -> Iterator[Finding]:
+    """Classes with letters of two alphabets that look alike in one word, such as a Cyrillic а in "cat"."""
+    mixed = [label for label in in_order(subject.by_label) if any(map(_mixes, str(label).split()))]
+    if mixed:
+        rows = [row for label in mixed for row in subject.by_label[label]]
+        yield Finding(
+            "mixed-alphabets",
+            "note",
+            f"{plural(len(mixed), 'class', 'classes')} {'has' if len(mixed) == 1 else 'have'} words with letters of "
+            f"several alphabets that look alike: {examples([repr(label) for label in mixed])}.",
+            "Type them again, unless they are meant.",
+            "kept",
+            "kept as written",
+            subject.names(rows),
+            len(mixed),
+        )
+
+
+def _mixes(word: str) -> bool:
+    """Whether a word has letters of two of the alphabets that share shapes."""
+    alphabets = {unicodedata.name(letter, "").split(" ")[0] for letter in word if letter.isalpha()}
+    return len(alphabets & {"LATIN", "CYRILLIC", "GREEK"}) > 1
+
+
 def several_in_one(subject: Subject) -> Iterator[Finding]:
     """Labels such as "cat|dog" beside "cat" and "dog": several labels in one cell."""
     if subject.several:
