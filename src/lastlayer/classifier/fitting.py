@@ -1,5 +1,6 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
+import secrets
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier import (
+    augmentation,
     backbones,
     deciding,
     diagnosis,
@@ -19,6 +21,7 @@ from lastlayer.classifier import (
     resuming,
     run_folder,
     sentences,
+    tracking,
     training,
 )
 from lastlayer.classifier.batches import Examples
@@ -46,6 +49,7 @@ from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
@@ -78,15 +82,17 @@ def fit(
     With `earlier`, go on with the run in `folder` that was cut off.
     """
     started = time.monotonic()
-    helper = training.accelerator(config)
+    tracking.check(config, folder)
+    helper = training.accelerator(config, folder)
     journal = Journal(listener if helper.is_main_process else Silent())
     keeping, folder = folder, folder if helper.is_main_process else None
-    about = _begun(source, config, helper)
+    about = _begun(source, config, helper, earlier)
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, checked_kind(source, config))
             deciding.check(config)
             objective.check(config)
+            augmentation.check(config)
             if earlier is not None and keeping is not None:
                 resuming.check(keeping, earlier, about, journal)
                 claims.enter_context(resuming.held(folder))
@@ -113,7 +119,8 @@ def fit(
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
+        trackers = Trackers(helper, keeping, config, about.id)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         folds = None
         if config.folds is not None and not history.interrupted:
             folds = cross_validate(
@@ -136,9 +143,10 @@ def fit(
     return record, network
 
 
-def _begun(source: Any, config: Config, helper: Any) -> Begun:
+def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> Begun:
     data = str(source) if isinstance(source, (str, Path)) else None
-    return Begun(config, data, helper.num_processes, run_folder.versions())
+    name = secrets.token_hex(6) if earlier is None else earlier.id
+    return Begun(config, data, helper.num_processes, run_folder.versions(), name)
 
 
 def checked_kind(source: Any, config: Config) -> str:
@@ -227,7 +235,7 @@ def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, reque
     network = Network(spec, pretrained=config.pretrained, journal=quiet)
     parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
     keeper = Keeper(None, config.checkpoint_minutes, helper)
-    history = _train(network, parts, ready, config, quiet, request, helper, keeper, None)
+    history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
     workers = training.workers(config, ready.rows.kind)
     held_out = "calibration" if "calibration" in parts else "validation"
     logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
@@ -257,6 +265,7 @@ def _train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper,
+    trackers: Trackers,
     checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
@@ -279,6 +288,7 @@ def _train(
         request=request,
         helper=helper,
         keeper=keeper,
+        trackers=trackers,
         checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
