@@ -65,8 +65,9 @@ class Classifier:
 
         Args:
             data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
-                a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
-                dictionaries.
+                a table (.csv, .tsv, .parquet, .jsonl, .arrow, .feather), a folder that `datasets` reads, a data set
+                on the Hugging Face Hub ("owner/name", "hf:owner/name:subset@revision"), a pandas DataFrame, a
+                `datasets.Dataset` or `DatasetDict`, or a list of dictionaries.
             target: The column with the class, or the labels that hold, for tables; or several columns, one per label.
             output: A new folder to keep the run in, while it trains and after.
 

@@ -89,9 +89,10 @@ def preflight(
     Raises:
         ConfigError, DataNotFoundError, ColumnError: wrong use; whatever is wrong with the data is a finding.
 
-    >>> rows = [{"x": x % 7, "kind": "cat" if x % 2 else "dog"} for x in range(40)] + [{"x": 9, "kind": "Cat"}]
-    >>> [(finding.id, finding.decision) for finding in preflight(rows, "kind") if finding.severity != "note"][:2]
-    [('conflicting-labels', 'kept'), ('looks-multi-label', 'kept')]
+    >>> rows = [{"x": x / 7, "kind": "dog" if x % 3 else "cat"} for x in range(60)] + [{"x": 0.5, "kind": "Cat"}]
+    >>> finding = preflight(rows, "kind")["label-spelling"]
+    >>> finding.severity, finding.decision, finding.rows
+    ('harms', 'kept', ('rows#61',))
     """
     config = Config.of(settings if target is None else {**settings, "target": target})
     return look(data, config, Journal(listener or (Lines() if verbose else Silent())))

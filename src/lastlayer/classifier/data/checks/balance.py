@@ -31,9 +31,9 @@ def few_rows(subject: Subject) -> Iterator[Finding]:
                 f"{plural(len(few), 'class', 'classes')} {'has' if len(few) == 1 else 'have'} fewer than {most} "
                 f"different rows: {examples(said, 5)}. "
                 + (
-                    "They cannot be trained, validated and tested."
+                    "So few cannot train, choose and judge."
                     if severity == "harms"
-                    else "Their scores are uncertain."
+                    else "Scores of so few are uncertain."
                 ),
                 "Add rows, join each to a near class, or remove it.",
                 "kept",
