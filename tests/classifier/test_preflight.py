@@ -108,7 +108,9 @@ def test_files_that_cannot_be_read(tmp_path):
     report = found(folder)
     assert set(report["unreadable-image"].rows) == {"cat/empty.png", "cat/words.jpg", "dog/half.png"}
     assert report["unreadable-image"].decision == "left out"
-    assert "truncated" in report["unreadable-image"].numbers["reasons"]["dog/half.png"]
+    reasons = report["unreadable-image"].numbers["reasons"]
+    assert "truncated" in reasons["dog/half.png"]
+    assert reasons["cat/empty.png"] == "an empty file"
     assert report["outside-the-classes"].rows == ("loose.png",)
     assert report["empty-class-folder"].rows == ("bird",)
     strict = found(folder, strict=True)["unreadable-image"]

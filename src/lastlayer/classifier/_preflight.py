@@ -155,7 +155,7 @@ def _noted(journal: Journal) -> Iterator[Finding]:
     """What reading said and no other finding says."""
     for note in journal.notes:
         if not any(words in note for words in _FOUND_ANYWAY):
-            yield Finding("reading", "note", note, "", "kept", "as said")
+            yield Finding("reading", "note", note, "", "left out" if note.startswith("Left out") else "kept", "as said")
 
 
 def _read(data: Any, config: Config, journal: Journal, findings: list[Finding]) -> tuple[Rows, Sequence[Seen]]:

@@ -42,8 +42,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
             slip = not unseen or len(subject.by_label[other]) <= _RARE * most
             (slips if slip else pairs).append((common, other))
     for found, severity, said in (
-        (slips, "harms", "look like one class spelt in two ways"),
-        (pairs, "note", "differ only in case, and each has many rows"),
+        (slips, "harms", "that look like one class spelt in two ways"),
+        (pairs, "note", "that differ only in case, and each has many rows"),
     ):
         if not found:
             continue
@@ -147,7 +147,7 @@ def unseen(subject: Subject) -> Iterator[Finding]:
             subject.names(rows),
             len(untrained),
         )
-    for part in PARTS[1:]:
+    for part in PARTS[1:] if subject.is_split else ():  # a split that training makes holds what there is
         lacking = [label for label in in_order(where) if part not in where[label] and "train" in where[label]]
         if lacking and part in set(subject.part):
             yield Finding(
