@@ -92,7 +92,7 @@ def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, _Call | None, tuple[float, float]]]:
     call = _call(logits, target, weight, options)
-    saved = torch.empty((3, call.rows), dtype=torch.float64)  # top, rest, mass
+    saved = torch.empty((3 if call.spec[4] else 2, call.rows), dtype=torch.float64)  # top, rest; of probabilities: mass
     lse = torch.empty(call.rows, dtype=torch.float64) if options.with_lse else None
     per_row = torch.empty(call.rows, dtype=torch.float64) if options.reduction == "none" else None
     partial = bytearray(8 * _SUMS * call.tasks)
