@@ -123,8 +123,8 @@ def _at_positions(
     """With logits of `shape`, (rows, classes, d1, …, dK): the classes go last, as kernels have them."""
     rows, classes, *axes = shape
     places = math.prod(axes)
-    by_place = layer.weight.unflatten(0, (classes, places)).movedim(1, 0).flatten(0, 1)
-    bias = None if layer.bias is None else layer.bias.unflatten(0, (classes, places)).t().reshape(-1)
+    by_place = layer.weight.reshape(classes, places, -1).movedim(1, 0).flatten(0, 1)
+    bias = None if layer.bias is None else layer.bias.reshape(classes, places).t().reshape(-1)
     flat = target.flatten(2).movedim(1, -1) if target.is_floating_point() else target.reshape(rows, places)
     turned = kernels.Layer(layer.features, by_place, bias)
     loss, lse = kernels.linear_cross_entropy_of_positions(rows_of, turned, classes, flat, weight, options, with_lse)

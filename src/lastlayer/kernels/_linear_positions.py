@@ -37,7 +37,9 @@ def _formula(
     options: Options,
     with_lse: bool,
 ) -> tuple[Tensor, Tensor]:
-    return dense.formula(layer.logits().unflatten(1, (-1, classes)), target, weight, options)
+    return dense.formula(
+        layer.logits().reshape(len(layer.features), len(layer.weight) // classes, classes), target, weight, options
+    )
 
 
 def _reduces(target: Tensor, weight: Tensor | None, rows: Rows, classes: int, options: Options, with_lse: bool) -> bool:

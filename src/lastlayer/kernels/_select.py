@@ -62,9 +62,9 @@ def _best(operation: str, device: str, dtype: torch.dtype) -> str:
     return name if dtype in dtypes and why_not(name) is None else "eager"
 
 
-def reads_targets(function: Any) -> bool:
-    """Whether `function`, which `select` has returned, can read the targets itself: see `Options.read`."""
-    return function is cpu.cross_entropy or function is cpu.binary_cross_entropy_with_logits
+def reads_targets(operation: str, tensor: Tensor, backend: str) -> bool:
+    """Whether what `select` returns for a plain tensor reads the targets itself: see `Options.read`."""
+    return backend in ("auto", "cpu") and _best(operation, tensor.device.type, tensor.dtype) == "cpu"
 
 
 def _function(module: ModuleType, operation: str) -> Any:

@@ -20,7 +20,7 @@ from lastlayer.kernels.cpu import _cross_entropy as dense
 from lastlayer.kernels.eager import _binary_cross_entropy as binary_formula
 from lastlayer.kernels.eager import _cross_entropy as dense_formula
 
-_library = torch.library.Library("lastlayer", "DEF")
+_library: Any = torch.library.Library("lastlayer", "DEF")  # type: ignore[no-untyped-call]
 _OPTIONS = (
     "ScalarType dtype, str reduction, float label_smoothing, float z_loss, float? softcap, float temperature, "
     "str empty, int? ignore_index"
@@ -112,7 +112,7 @@ def _slope(
     weight: Tensor | None, *options: Any,
 ) -> Tensor:  # fmt: skip
     kept = saved, None, tuple(divisors.tolist())
-    return dense._backward((of_loss, of_lse), kept, logits, target, weight, Options(*options))  # type: ignore[arg-type]
+    return dense._backward((of_loss, of_lse), kept, logits, target, weight, Options(*options))
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -153,8 +153,10 @@ _library.define(f"binary_cross_entropy_with_logits_read({_ELEMENTS}, {_BINARY_OP
 _library.define(f"binary_cross_entropy_with_logits_slope(Tensor of_loss, {_ELEMENTS}, {_BINARY_OPTIONS}) -> Tensor")
 
 
-def _binary_read(logits: Tensor, *rest: Any) -> Tensor:
-    return binary._forward(logits, *rest[:3], BinaryOptions(*rest[3:]))[0][0]
+def _binary_read(
+    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, *options: Any
+) -> Tensor:
+    return binary._forward(logits, target, weight, pos_weight, BinaryOptions(*options))[0][0]
 
 
 def _binary_read_nothing(logits: Tensor, *rest: Any) -> Tensor:
@@ -162,8 +164,10 @@ def _binary_read_nothing(logits: Tensor, *rest: Any) -> Tensor:
     return logits.new_empty(logits.shape if reduction == "none" else (), dtype=dtype)
 
 
-def _binary_slope(of_loss: Tensor, logits: Tensor, *rest: Any) -> Tensor:
-    return binary._backward((of_loss,), None, logits, *rest[:3], BinaryOptions(*rest[3:]))
+def _binary_slope(
+    of_loss: Tensor, logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, *options: Any
+) -> Tensor:
+    return binary._backward((of_loss,), None, logits, target, weight, pos_weight, BinaryOptions(*options))
 
 
 class _BinaryCrossEntropy(torch.autograd.Function):
@@ -183,14 +187,15 @@ class _BinaryCrossEntropy(torch.autograd.Function):
         return slope, *(None,) * (len(rest) + len(ctx.options))
 
 
-def _binary_cross_entropy(logits: Tensor, *rest: Any) -> Tensor:
-    factors, options = rest[:3], rest[3:]
-    if not _by_hand(logits, *factors):
-        return binary_formula.formula(logits, *factors, BinaryOptions(*options))[0]
+def _binary_cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, *options: Any
+) -> Any:
+    if not _by_hand(logits, target, weight, pos_weight):
+        return binary_formula.formula(logits, target, weight, pos_weight, BinaryOptions(*options))[0]
+    arguments = logits, target, weight, pos_weight, *options
     if torch.is_grad_enabled() and logits.requires_grad:
-        loss: Tensor = _BinaryCrossEntropy.apply(logits, *rest)
-        return loss
-    return torch.ops.lastlayer.binary_cross_entropy_with_logits_read(logits, *rest)  # type: ignore[no-any-return]
+        return _BinaryCrossEntropy.apply(*arguments)
+    return torch.ops.lastlayer.binary_cross_entropy_with_logits_read(*arguments)
 
 
 def _slope_nothing(*arguments: Any) -> Tensor:
