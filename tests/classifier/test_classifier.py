@@ -21,7 +21,7 @@ def test_digits_to_the_accuracy_and_log_loss_that_the_readme_states():
     assert found["accuracy"] >= 0.97
     assert found["log_loss"] <= 0.12
     assert model.classes_.tolist() == list(range(10))
-    assert model.record.data["rows"] == {"train": 1259, "validation": 269, "test": 269}
+    assert model.record.data["rows"] == {"train": 1170, "validation": 179, "calibration": 179, "test": 269}
 
 
 @pytest.mark.parametrize("run", ["image_run", "table_run", "binary_run"])

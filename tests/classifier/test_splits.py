@@ -17,6 +17,8 @@ from lastlayer.classifier.task import Task, check_labels, in_order, infer_task
 from lastlayer.errors import ConfigError, DataError
 from tests.classifier.conftest import flowers, write_digits
 
+SPLITS = ("validation", "calibration", "test")
+
 
 @settings(deadline=None, max_examples=150)
 @given(
@@ -51,7 +53,7 @@ def test_rows_that_are_all_copies_still_judge(heard):
     frame["y"] = np.where(frame["p"].isin(["a", "b"]), "yes", "no")
     frame = frame.drop_duplicates().pipe(lambda each: pd.concat([each] * 50, ignore_index=True))
     model = Classifier(epochs=1, listener=heard).fit(frame, "y")
-    assert all(count > 0 for count in model.record.data["rows"].values())
+    assert all(model.record.data["rows"][part] > 0 for part in ("train", "validation", "test"))
     heard.said("The 400 rows hold 8 different contents")
 
 
@@ -97,13 +99,13 @@ def test_copies_across_a_given_split_are_left_out_of_what_trains(tmp_path, heard
     frame.to_csv(tmp_path / "train.csv", index=False)
     frame.iloc[:5].to_csv(tmp_path / "test.csv", index=False)
     pd.concat([frame.iloc[3:7], flowers(20, seed=4)]).to_csv(tmp_path / "val.csv", index=False)
-    model = Classifier(epochs=1, listener=heard).fit(tmp_path, target="kind")
-    assert model.record.data["rows"] == {"train": 53, "validation": 22, "test": 5}
+    model = Classifier(epochs=1, calibration=0, listener=heard).fit(tmp_path, target="kind")
+    assert model.record.data["rows"] == {"train": 53, "validation": 22, "calibration": 0, "test": 5}
     left_out = {row["name"]: row["reason"] for row in model.record.data["left_out"]}
     assert set(left_out) == {*(f"train.csv#{n}" for n in range(1, 8)), "val.csv#1", "val.csv#2"}
     assert left_out["train.csv#1"] == "the same content as test.csv#1 in test"
     assert left_out["train.csv#7"] == "the same content as val.csv#4 in validation"
-    heard.said("Left out 9 rows")
+    heard.said("Left out 9 copies")
 
 
 def test_equal_rows_with_different_classes_are_named(heard):
@@ -119,9 +121,11 @@ def test_a_given_split_without_validation_takes_it_from_training(tmp_path, heard
     flowers(20, seed=3).to_csv(tmp_path / "test.csv", index=False)
     model = Classifier(epochs=1, listener=heard).fit(tmp_path, target="kind")
     rows = model.record.data["rows"]
-    assert rows["train"] + rows["validation"] == 80
+    assert rows["train"] + rows["validation"] + rows["calibration"] == 80
+    assert min(rows["validation"], rows["calibration"]) >= 3
     assert rows["test"] == 20
-    heard.said("No validation split was given: 15%")
+    heard.said("No validation split was given: 10%")
+    heard.said("No calibration split was given: 10%")
 
 
 def test_without_test_rows_the_validation_rows_judge_and_that_is_said(heard):
@@ -197,3 +201,22 @@ def test_an_unknown_positive_class(heard):
         infer(["no", "yes"], heard, positive="yess")
     with pytest.raises(ConfigError, match="has 3"):
         infer(["a", "b", "c"], heard, task="binary")
+
+
+# Calibration
+
+
+def test_rows_that_calibrate_do_nothing_else():
+    model = Classifier(epochs=1, verbose=False).fit(flowers(200), target="kind")
+    kept = model.record.predictions.to_pydict()
+    parts = {split: {n for n, s in zip(kept["input"], kept["split"], strict=True) if s == split} for split in SPLITS}
+    assert min(map(len, parts.values())) > 0
+    assert len(set().union(*parts.values())) == sum(map(len, parts.values()))
+    assert sum(model.record.data["rows"].values()) == 200
+
+
+def test_a_folder_may_name_the_rows_that_calibrate(tmp_path):
+    for seed, part in enumerate(("train", "val", "calibration", "test")):
+        flowers(60 if part == "train" else 20, seed=seed).to_csv(tmp_path / f"{part}.csv", index=False)
+    model = Classifier(epochs=1, verbose=False).fit(tmp_path, target="kind")
+    assert model.record.data["rows"] == {"train": 60, "validation": 20, "calibration": 20, "test": 20}

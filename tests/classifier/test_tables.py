@@ -9,7 +9,7 @@ import torch
 
 from lastlayer import Classifier
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import sources, tables
+from lastlayer.classifier.data import labels, tables
 from lastlayer.classifier.data.columns import TableSpec, learn_columns
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, ConfigError, DataError
@@ -217,7 +217,7 @@ def test_labels_are_numbers_only_where_all_are_written_as_numbers():
         (["123456789012345678901234567890", "1"], ["123456789012345678901234567890", "1"]),
     ]:
         column = tables.arrow(dataset(y=cells)).column("y")
-        assert sources.read_labels(column, config) == expected
+        assert labels.read_labels(column, config) == expected
 
 
 def test_missing_labels_are_counted_or_left_out(heard):
@@ -287,13 +287,13 @@ def test_everything_is_learnt_from_training_rows_alone(tmp_path):
     train.to_csv(tmp_path / "train.csv", index=False)
     judge.to_csv(tmp_path / "test.csv", index=False)
     judge.assign(x=judge["x"] + 1).to_csv(tmp_path / "valid.csv", index=False)
-    model = Classifier(epochs=1, verbose=False).fit(tmp_path, target="y")
+    model = Classifier(epochs=1, calibration=0, verbose=False).fit(tmp_path, target="y")
     number, word = model.record.spec.preprocessing.columns
     assert number.center == pytest.approx(train["x"].mean())
     assert number.scale == pytest.approx(train["x"].std(ddof=0))
     assert number.filler == pytest.approx(train["x"].median())
     assert word.categories == ("a", "b")
-    assert model.record.data["rows"] == {"train": 80, "validation": 20, "test": 20}
+    assert model.record.data["rows"] == {"train": 80, "validation": 20, "calibration": 0, "test": 20}
 
 
 def test_columns_that_say_nothing_are_left_out_and_named(heard):
@@ -424,7 +424,12 @@ def test_an_index_that_pandas_wrote_is_no_feature(tmp_path, heard):
         (lambda f: f.head(2), {"target": "kind"}, DataError, "too few rows|fewer rows|one class|different values"),
         (lambda f: f, {"target": "kind", "task": "binary"}, ConfigError, "needs 2 classes"),
         (lambda f: f, {"target": "kind", "backbone": "resnet18"}, ConfigError, "reads images"),
-        (lambda f: f, {"target": "kind", "strict": True}, ConfigError, "strict is for images, and .* leave it out"),
+        (
+            lambda f: f,
+            {"target": "kind", "max_pixels": 9},
+            ConfigError,
+            "max_pixels is for images, and .* leave it out",
+        ),
         (lambda f: f, {"target": "kind", "workers": 2}, ConfigError, "workers is for images"),
         (lambda f: f, {"target": "kind", "positive": "rose"}, ConfigError, "this one has 3 classes"),
         (lambda f: f, {"target": "scented", "positive": "x"}, ConfigError, "'x' is not one of the classes"),

@@ -58,7 +58,7 @@ def test_json_and_sarif(call, files, typed):  # noqa: F811
 def test_select_ignore_language(call, files, typed):  # noqa: F811
     assert call("doctor", files[0], "--select", "LL2")[0] == 0
     assert call("doctor", files[0], "--ignore", "LL001,LL2")[0] == 0
-    code, out, _ = call("doctor", files[0], "--language", "ko")
+    code, out, _ = call("doctor", files[0], "--lang", "ko")
     assert (code, "교차 엔트로피 앞의 소프트맥스" in out) == (1, True)
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_read(call, typed, tmp_path):  # noqa: F811
 
 @pytest.mark.parametrize("arguments", [
     (), ("--machine", "--rules"), ("--rule", "LL999"), ("a.py", "--error", "x"), ("--select", "XX", "--error", "x"),
-    ("--language", "fr", "--error", "x"), ("--nothing",),
+    ("--lang", "fr", "--error", "x"), ("--nothing",),
 ], ids=str)  # fmt: skip
 def test_wrong_use(call, typed, arguments):  # noqa: F811
     code, out, err = call("doctor", *arguments)
@@ -117,7 +117,7 @@ def test_a_rule_is_explained_with_a_trace(call, typed):  # noqa: F811
     assert "# LL001: softmax before cross-entropy" in out
     assert "0.1291" in out  # the loss as it should be
     assert "0.6333" in out  # and with the mistake
-    code, out, _ = call("doctor", "--rule", "index-out-of-range", "--language", "ko")
+    code, out, _ = call("doctor", "--rule", "index-out-of-range", "--lang", "ko")
     assert (code, "LL101" in out) == (0, True)
     code, out, _ = call("doctor", "--rule", "LL001", "--json")
     assert (code, len(json.loads(out)["traces"])) == (0, 2)

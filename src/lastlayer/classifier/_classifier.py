@@ -1,26 +1,31 @@
 """Labelled data in, a trained, calibrated, inspectable classifier out."""
 
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from lastlayer.classifier import fitting, run_folder, training
+from lastlayer.classifier import export as exporting
+from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
-from lastlayer.classifier.data.rows import Label, Rows, readable
-from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
+from lastlayer.classifier.data.rows import Label, Rows
+from lastlayer.classifier.deciding import SETTINGS
+from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
+from lastlayer.classifier.predictor import Predictor
 from lastlayer.classifier.run_folder import Record
-from lastlayer.errors import DataError, RunError
+from lastlayer.decisions import ABSTAINED, Policy
+from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -55,14 +60,14 @@ class Classifier:
         model.config = config
         return model
 
-    def fit(self, data: Any, target: str | None = None, *, output: str | Path | None = None) -> Self:
+    def fit(self, data: Any, target: str | Sequence[str] | None = None, *, output: str | Path | None = None) -> Self:
         """Train on labelled data.
 
         Args:
             data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
                 a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
                 dictionaries.
-            target: The column with the class, for tables.
+            target: The column with the class, or the labels that hold, for tables; or several columns, one per label.
             output: A new folder to keep the run in, while it trains and after.
 
         Returns:
@@ -73,25 +78,103 @@ class Classifier:
             ConfigError: a setting does not fit the data.
             SaveError: the run cannot be written.
         """
-        config = self.config if target is None else Config.of({"target": target}, self.config)
+        asked = {} if target is None else {"target": target if isinstance(target, str) else tuple(target)}
+        config = Config.of(asked, self.config)
         folder = None if output is None else Path(output)
         self._record, self._network = fitting.fit(data, config, self.listener, folder)
         self.config = config
         return self
 
+    @classmethod
+    def resume(
+        cls, folder: str | Path, data: Any = None, *, verbose: bool = True, listener: Listener | None = None
+    ) -> "Classifier":
+        """Go on with a training that was cut off; the end is the same, to the bit, as if it had not been.
+
+        Args:
+            folder: The `output` of the `fit` that was cut off.
+            data: What it was fitted on; None takes it by the name that it had then.
+            verbose: As for the class.
+            listener: As for the class.
+
+        Raises:
+            RunError: the run is finished, or cannot be gone on with: other data, no whole checkpoint.
+            DataNotFoundError: there is no such folder.
+        """
+        run = Path(folder)
+        earlier = resuming.begun(run)
+        if data is None and earlier.data is None:
+            raise DataError(f"the run {run} was begun with data in memory: pass that data again.")
+        model = cls(verbose=verbose, listener=listener)
+        model.config = earlier.config
+        source = earlier.data if data is None else data
+        model._record, model._network = fitting.fit(source, earlier.config, model.listener, run, earlier)
+        return model
+
     def predict(self, x: Any) -> np.ndarray:
-        """Return the most probable class of each input, as it stands in the training data.
+        """Return the class decided on for each input, as it stands in the training data.
+
+        That is the most probable one, unless costs or a threshold decide. Where any number of labels may hold: 0 or 1
+        for each, (inputs, classes), in the order of `classes_`. With a price of abstaining, None (of labels −1) stands
+        where nothing is decided.
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
-                DataFrame, a `datasets.Dataset`, a dictionary or a list of them.
+                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. Or the tensors that `read` returns.
 
         Raises:
             DataError: the inputs cannot be read.
         """
         found = self._whole(x)
-        labels: np.ndarray = self.classes_[found.probabilities.argmax(1).numpy()]
+        if found.task.kind == "multilabel":
+            return found.decisions.numpy()
+        decisions = found.decisions.numpy()
+        labels: np.ndarray = self.classes_[decisions]
+        if self.record.spec.policy.abstain is not None:
+            labels = labels.astype(object)
+            labels[decisions == ABSTAINED] = None
         return labels
+
+    def predict_set(self, x: Any) -> np.ndarray:
+        """Return which classes are in the prediction set of each input, bool, (inputs, classes).
+
+        Raises:
+            ConfigError: the classifier has no coverage to promise; `deciding(coverage=0.9)` gives it one.
+        """
+        if self._trained().spec.policy.sets is None:
+            raise ConfigError("this classifier makes no prediction sets: deciding(coverage=0.9) fits them.")
+        found = self._whole(x)
+        return found.policy.set_of(found.logits).numpy()
+
+    def deciding(self, **settings: Any) -> "Classifier":
+        """Return this classifier with other decisions, fitted on the calibration rows whose logits the run kept.
+
+        Args:
+            **settings: Any of `threshold_for`, `cost`, `abstain`, `coverage`, `coverage_per_class`, `set_score` and
+                `deploy_prior`; what is not named stays as it is, but a metric and costs exclude each other.
+
+        Returns:
+            Another classifier with the same weights; `save` keeps it. Its report stays that of the training.
+
+        Raises:
+            ConfigError: another setting, or one that does not fit the task.
+
+        >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+        >>> model.deciding(coverage=0.9).predict_set("digits#1").shape
+        (1, 10)
+        """
+        for name in settings:
+            if name not in SETTINGS:
+                raise ConfigError(
+                    f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
+                    f"{', '.join(SETTINGS)}."
+                )
+        record, said = fitting.decided_anew(self._trained(), settings)
+        for sentence in said:
+            self.listener.note(sentence)
+        model = type(self).of(record.config, listener=self.listener)
+        model._record, model._network = record, self._network
+        return model
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Return calibrated probabilities, (inputs, classes), in the order of `classes_`; float64."""
@@ -101,22 +184,53 @@ class Classifier:
         """Return raw logits in float64: (inputs, classes), or (inputs) for a binary task."""
         return self._whole(x).logits.numpy()
 
+    def predict_stream(
+        self,
+        x: Any,
+        *,
+        top_k: int = 1,
+        every_class: bool = False,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        device: str = "cpu",
+    ) -> Iterator[dict[str, Any]]:
+        """Predict inputs of any size in bounded memory: yield one dictionary per row, in order, as they come.
+
+        What cannot be read keeps its place: its "error" says why, and its prediction is None. The same rows give the
+        same bits however they come, as long as `batch_size`, the device and the number of threads stay.
+
+        Args:
+            x: As for `predict`, or a list of such inputs; or a file that is open for bytes (a pipe: CSV, JSON lines,
+                or a path a line), or an iterator of dictionaries or pictures.
+            top_k: The k most probable classes.
+            every_class: The probability of every class, too.
+            batch_size: Rows of each forward pass; None takes what is fast.
+            workers: Threads that read pictures.
+            device: "auto", "cpu", "cuda" or "mps".
+
+        Raises:
+            DataError: an input cannot be read at all. Rows that came before were yielded.
+            ConfigError: a setting that cannot be.
+
+        >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+        >>> next(model.predict_stream(["digits"])).keys()
+        dict_keys(['input', 'prediction', 'probability', 'error'])
+        """
+        part = streaming.Options(batch_size=batch_size, workers=workers, device=device)
+        for each in self.stream(x, part):
+            yield from each.table(top_k=top_k, every_class=every_class)
+
+    def stream(self, x: Any, options: streaming.Options | None = None) -> Iterator[streaming.Part]:
+        """Predict as `predict_stream` does, but yield many rows at a time, with how far the inputs are read."""
+        record = self._trained()
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return streaming.predicted(x, record, self._network, options or streaming.Options())
+
     def predictions(self, x: Any) -> Predictions:
         """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""
-        several = isinstance(x, (list, tuple)) and all(isinstance(one, (str, Path, bytes)) for one in x)
-        if not several or len(x) < 2:
-            return self._predicted(self._open(x[0] if several and x else x))
-        parts: list[Predictions] = []
-        failed: list[DataError] = []
-        for one in x:
-            try:
-                parts.append(self._predicted(self._open(one)))
-            except DataError as error:  # it keeps its place, with the reason
-                failed.append(error)
-                name = "stdin" if isinstance(one, bytes) else readable(str(one))
-                parts.append(Predictions.of_nothing(name, self._trained().spec.task, str(error).rstrip(".")))
-        if len(failed) == len(parts):
-            raise failed[0]
+        if _is_tensors(x):
+            return self._of_tensors(x)
+        parts = [part.predictions for part in self.stream(x)]
         return Predictions.joined(parts)
 
     def evaluate(self, data: Any = None) -> Evaluation:
@@ -133,22 +247,22 @@ class Classifier:
         if data is None:
             return fitting.judged_again(record)
         rows = self._labelled(data)
-        target = torch.tensor(record.spec.task.indices(rows.labels or []))
+        target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
-        task, temperature = record.spec.task, record.spec.temperature
-        return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
+        task, policy = record.spec.task, record.spec.policy
+        return evaluate(found.logits, target, rows.names, task, policy, fitting.name_of(data))
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
         return self.evaluate(data)["accuracy"]
 
-    def explain(self, x: Any = None, target: Label | None = None) -> Trace:
+    def explain(self, x: Any = None, target: Label | Sequence[Label] | None = None) -> Trace:
         """Show how one input's logits become probabilities, and a loss where its class is known.
 
         Args:
             x: One input, as for `predict`; None takes the row with the largest loss among those it was judged on.
                 A row that the run was validated or tested on needs no data: its logits are in the run.
-            target: Its class; None takes the one that the data gives, if it does.
+            target: Its class, or the labels that hold; None takes what the data gives, if it does.
 
         Raises:
             DataError: not exactly one input, or one that cannot be read.
@@ -167,11 +281,14 @@ class Classifier:
             target = rows.labels[0]
         return self._explained(found.logits[0], target, rows.names[0], source=x if isinstance(x, str) else None)
 
-    def _explained(self, logits: Tensor, target: Label | None, name: str, source: str | None) -> Trace:
+    def _explained(
+        self, logits: Tensor, target: Label | Sequence[Label] | None, name: str, source: str | None
+    ) -> Trace:
         """The trace of one row; its context says by what name it can be opened, if it can."""
         record = self._trained()
-        index = None if target is None else record.spec.task.index(target)
-        trace = fitting.explained(logits, index, record.spec, name)
+        answer = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
+        truth = None if answer is None else record.spec.task.targets([answer])[0]
+        trace = fitting.explained(logits, truth, record.spec, name)
         return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
 
     def _again(self, name: str) -> str | None:
@@ -187,6 +304,26 @@ class Classifier:
         """
         rows = self._open(x)
         return Examples(rows, self._trained().spec.preprocessing, None).__getitems__(range(len(rows))).inputs
+
+    def export(self, path: str | Path, *, format: str | None = None) -> Exported:
+        """Write the model as one file for other programs: inputs in, logits and calibrated probabilities out.
+
+        Args:
+            path: Ends in .onnx or .pt2.
+            format: "onnx" or "torch" (a program of torch.export); None goes by the ending.
+
+        Returns:
+            What was written, and how far its results are from the model's own on golden inputs.
+
+        Raises:
+            ConfigError: an ending or a format that is none.
+            RunError: the model cannot be exported, or the file would not compute what the model does.
+            MissingExtraError: the packages of the extra "export" are not installed.
+            SaveError: the file cannot be written.
+        """
+        record, file = self._trained(), Path(path)
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return exporting.export(self._network, record.spec, file, exporting.format_of(file, format), record.versions)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""
@@ -219,9 +356,14 @@ class Classifier:
         return np.array(self._trained().spec.task.classes)
 
     @property
-    def temperature(self) -> float:
-        """What logits are divided by to give calibrated probabilities."""
-        return self._trained().spec.temperature
+    def temperature(self) -> float | tuple[float, ...]:
+        """What logits are divided by to give calibrated probabilities; where several labels may hold, one each."""
+        return self._trained().spec.policy.temperature
+
+    @property
+    def policy(self) -> Policy:
+        """How logits become probabilities, decisions and sets."""
+        return self._trained().spec.policy
 
     @property
     def record(self) -> Record:
@@ -239,7 +381,7 @@ class Classifier:
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())
-        kind = "image" if sources.kind_of(data) == "image" else "table"
+        kind = "image" if sources.kind_of(data).startswith("image") or record.config.image is not None else "table"
         if kind != record.spec.kind:
             raise DataError(
                 f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "
@@ -256,15 +398,21 @@ class Classifier:
         return self.predictions(x).refuse_problems(" predictions(x) keeps such rows in their place, with the reason.")
 
     def _predicted(self, rows: Rows) -> Predictions:
-        record = self._trained()
+        return streaming.of_rows(rows, self._predictor(), 0)
+
+    def _of_tensors(self, inputs: tuple[Tensor, ...]) -> Predictions:
+        """Predict what `read` returned: nothing is left to be read."""
+        logits = self._predictor().of_tensors(inputs)
+        return streaming.judged([f"row#{row}" for row in range(1, len(logits) + 1)], logits, {}, self._trained().spec)
+
+    def _predictor(self) -> Predictor:
+        spec = self._trained().spec
         assert self._network is not None  # noqa: S101 - a record comes with its network
-        examples = Examples(rows, record.spec.preprocessing, None)
-        logits, problems = training.predict_logits(self._network, examples, "cpu")
-        odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
-        for row in odd.nonzero().flatten().tolist():
-            problems.setdefault(row, "the model gives no finite logits for it")
-        p = probabilities(logits, record.spec.task, record.spec.temperature)
-        return Predictions(rows.names, record.spec.task, logits, p, problems, rows.left_out)
+        return Predictor(self._network, spec)
+
+
+def _is_tensors(x: Any) -> bool:
+    return isinstance(x, tuple) and bool(x) and all(isinstance(part, Tensor) for part in x)
 
 
 def _network(spec: ModelSpec, weights: dict[str, Tensor]) -> Network:

@@ -8,22 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lastlayer import functional
+from lastlayer.classifier.deciding import Decided, decided
 from lastlayer.classifier.task import Task
-from lastlayer.decisions import Reliability, reliability
+from lastlayer.decisions import Interval, Policy, Reliability, reliability, row_brier, wilson
 
 _BOOTSTRAPS, _BUDGET = 1_000, 50_000_000  # samples drawn for the intervals, and rows drawn in all of them
 _WORST = 12
 _BINS = 15
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A score and where it lies in 95 of 100 samples of as many rows: percentile bootstrap, Wilson for the accuracy."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +43,8 @@ class Evaluation:
         log_classes: ln C, the log-loss of a model that knows nothing.
         prior_entropy: The log-loss of a model that knows only the class frequencies of these rows.
         worst: The rows with the largest loss.
+        decided: What came of costs, abstaining and prediction sets; None where there are none. The other scores are of
+            every row decided.
     """
 
     split: str
@@ -63,6 +56,7 @@ class Evaluation:
     log_classes: float
     prior_entropy: float
     worst: tuple[Example, ...]
+    decided: Decided | None = None
 
     def __getitem__(self, score: str) -> float:
         """Return one score by name."""
@@ -83,38 +77,20 @@ class Evaluation:
         return asdict(self)
 
 
-def probabilities(logits: Tensor, task: Task, temperature: float) -> Tensor:
-    """Calibrated probabilities, (rows, classes), in float64; of a binary task those of no and yes."""
-    z = logits.double()
-    if task.kind == "binary":
-        return torch.stack([functional.sigmoid(-z / temperature), functional.sigmoid(z / temperature)], 1)
-    return functional.softmax(z, 1, temperature=temperature)
-
-
-def losses(logits: Tensor, target: Tensor, task: Task, temperature: float) -> Tensor:
-    """Surprise at the true class of each row, in nats."""
-    z = logits.double()
-    if task.kind == "binary":
-        truth = target.double()
-        return functional.binary_cross_entropy_with_logits(z / temperature, truth, reduction="none")
-    return functional.cross_entropy(z, target, reduction="none", temperature=temperature)
-
-
-def evaluate(
-    logits: Tensor, target: Tensor, names: list[str], task: Task, temperature: float, split: str
-) -> Evaluation:
-    """Judge logits against the true classes."""
-    p = probabilities(logits, task, temperature)
-    confidence, predicted = p.max(1)
-    loss = losses(logits, target, task, temperature)
+def evaluate(logits: Tensor, target: Tensor, names: list[str], task: Task, policy: Policy, split: str) -> Evaluation:
+    """Judge logits against the true classes, or the labels that hold."""
+    if task.kind == "multilabel":
+        return _of_labels(logits, target, names, task, policy, split)
+    p, predicted = policy.probabilities(logits), policy.decide(logits, abstain=False)
+    confidence = p.gather(1, predicted.unsqueeze(1)).squeeze(1)
+    loss = policy.losses(logits, target)
     classes = len(task.classes)
-    truth = functional.one_hot(target, classes).double()
     table = _Table(
         target=target.numpy(),
         predicted=predicted.numpy(),
         correct=(predicted == target).double().numpy(),
         loss=loss.numpy(),
-        brier=(p - truth).square().sum(1).numpy(),
+        brier=row_brier(p, target).numpy(),
         gap=(confidence - (predicted == target).double()).numpy(),
         bin=np.clip(np.ceil(confidence.numpy() * _BINS).astype(int) - 1, 0, _BINS - 1),
         classes=classes,
@@ -144,7 +120,69 @@ def evaluate(
             )
             for row in worst
         ),
+        decided(policy, logits, target),
     )
+
+
+def _of_labels(logits: Tensor, target: Tensor, names: list[str], task: Task, policy: Policy, split: str) -> Evaluation:
+    p, predicted = policy.probabilities(logits), policy.decide(logits, abstain=False)
+    loss = policy.losses(logits, target)
+    sure = torch.where(predicted == 1, p, 1 - p)
+    right = predicted == target
+    table = _Labels(target.numpy(), predicted.numpy(), loss.numpy(), row_brier(p, target).numpy(), p.numpy())
+    worst = torch.argsort(loss, descending=True, stable=True)[:_WORST].tolist()
+    frequency = target.double().mean(0)
+    entropy = -(torch.xlogy(frequency, frequency) + torch.xlogy(1 - frequency, 1 - frequency))
+    return Evaluation(
+        split,
+        task.names,
+        len(target),
+        _with_intervals(table),
+        (),
+        reliability(sure.flatten(), right.flatten(), bins=_BINS),
+        math.log(2),
+        float(entropy.mean()),
+        tuple(
+            Example(
+                row,
+                names[row],
+                task.spelled(target[row]),
+                task.spelled(predicted[row]),
+                float(sure[row].prod()),
+                float(loss[row]),
+            )
+            for row in worst
+        ),
+        decided(policy, logits, target),
+    )
+
+
+@dataclass
+class _Labels:
+    """What every score of several labels is made of: (rows, labels), and per row."""
+
+    target: np.ndarray
+    predicted: np.ndarray
+    loss: np.ndarray
+    brier: np.ndarray
+    p: np.ndarray
+
+    def scores(self, rows: np.ndarray) -> dict[str, float]:
+        """All scores of some of the rows, which may be repeated."""
+        target, predicted = self.target[rows], self.predicted[rows]
+        both, either = (target & predicted).sum(0), target.sum(0) + predicted.sum(0)
+        there = either > 0
+        sure, right = np.maximum(self.p[rows], 1 - self.p[rows]).ravel(), (target == predicted).ravel()
+        place = np.clip(np.ceil(sure * _BINS).astype(int) - 1, 0, _BINS - 1)
+        gaps = np.bincount(place, weights=sure - right)
+        return {
+            "accuracy": float((target == predicted).all(1).mean()),
+            "micro_f1": float(2 * both.sum() / max(either.sum(), 1)),
+            "macro_f1": float((2 * both[there] / either[there]).mean()) if there.any() else math.nan,
+            "log_loss": float(self.loss[rows].mean()),
+            "brier": float(self.brier[rows].mean()),
+            "ece": float(np.abs(gaps).sum() / sure.size),
+        }
 
 
 @dataclass
@@ -178,28 +216,14 @@ class _Table:
         }
 
 
-def _with_intervals(table: _Table) -> dict[str, Interval]:
+def _with_intervals(table: _Table | _Labels) -> dict[str, Interval]:
     rows = len(table.target)
     values = table.scores(np.arange(rows))
     random = np.random.default_rng(0)
-    times = max(100, min(_BOOTSTRAPS, _BUDGET // rows))
+    times = max(100, min(_BOOTSTRAPS, _BUDGET // table.target.size))
     samples = [table.scores(random.integers(0, rows, rows)) for _ in range(times)]
     found = {
         name: Interval(value, *np.percentile([sample[name] for sample in samples], [2.5, 97.5]).tolist())
         for name, value in values.items()
     }
     return {**found, "accuracy": Interval(values["accuracy"], *wilson(values["accuracy"], rows))}
-
-
-def wilson(share: float, rows: int, z: float = 1.959964) -> tuple[float, float]:
-    """Where a share lies in 95 of 100 samples; unlike the bootstrap's it has a width where all rows are right.
-
-    >>> [round(end, 4) for end in wilson(1.0, 100)]
-    [0.963, 1.0]
-
-    Source: Wilson 1927.
-    """
-    middle = share + z * z / (2 * rows)
-    spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)

@@ -1,4 +1,4 @@
-"""Which question the labels ask: one of two, or one of many; and whether they are classes at all."""
+"""Which question the labels ask: one of two, one of many, or any of many; and whether they are classes at all."""
 
 import math
 from collections import Counter
@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import Label, examples, listing, plural
+from lastlayer.classifier.data.labels import named
+from lastlayer.classifier.data.rows import Answer, Label, examples, listing, plural
+from lastlayer.classifier.data.splits import holding
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, DataError, did_you_mean
 from lastlayer.explanation.advice import Advice
@@ -23,10 +28,11 @@ class Task:
 
     Attributes:
         kind: "binary": one logit, a sigmoid; classes[1] counts as yes. "multiclass": a logit per class, a softmax.
+            "multilabel": a logit per class, a sigmoid each; any number of classes may hold.
         classes: In the order of the logits, as they stand in the data.
     """
 
-    kind: Literal["binary", "multiclass"]
+    kind: Literal["binary", "multiclass", "multilabel"]
     classes: tuple[Label, ...]
 
     @property
@@ -37,7 +43,42 @@ class Task:
     @property
     def activation(self) -> str:
         """What turns logits into probabilities."""
-        return "sigmoid" if self.kind == "binary" else "softmax"
+        return "softmax" if self.kind == "multiclass" else "sigmoid"
+
+    @property
+    def choices(self) -> int:
+        """Between how many answers each loss is: the classes, or yes and no."""
+        return len(self.classes) if self.kind == "multiclass" else 2
+
+    def decided(self, logits: Tensor) -> Tensor:
+        """The answer with the greater probability: an index per row, or 0 or 1 per row and label; int64."""
+        return logits.argmax(1) if self.kind == "multiclass" else (logits > 0).long()
+
+    def targets(self, answers: Sequence[Answer]) -> Tensor:
+        """Class indices (rows), or 0 and 1 (rows, classes) where any number of labels may hold; int64."""
+        if self.kind != "multilabel":
+            return torch.tensor(self.indices([one for one in answers if not isinstance(one, tuple)]))
+        held = [one if isinstance(one, tuple) else (one,) for one in answers]
+        places = iter(self.indices([label for labels in held for label in labels]))
+        found = torch.zeros(len(held), len(self.classes), dtype=torch.int64)
+        for row, labels in enumerate(held):
+            found[row, [next(places) for _ in labels]] = 1
+        return found
+
+    def spelled(self, target: Tensor) -> str:
+        """A row's target as a person reads it: the class, or the labels that hold."""
+        if self.kind != "multilabel":
+            return self.names[int(target)]
+        return ", ".join(self.held(target)) or "no label"
+
+    def held(self, target: Tensor) -> list[str]:
+        """The names of the labels that hold, by 0 and 1 (classes)."""
+        return [name for name, holds in zip(self.names, target.tolist(), strict=True) if holds]
+
+    @property
+    def frequencies(self) -> str:
+        """What a model that knows nothing but frequencies knows."""
+        return "label frequencies" if self.kind == "multilabel" else "class frequencies"
 
     def index(self, label: Label) -> int:
         """The place of a class; a label of another type with the same name counts ("3" is 3)."""
@@ -71,11 +112,12 @@ class Task:
         return cls(plain["kind"], tuple(plain["classes"]))
 
 
-def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, journal: Journal) -> Task:
+def infer_task(labels: Sequence[Answer], train: Sequence[int], config: Config, journal: Journal) -> Task:
     """Decide from the labels of the training rows, and say what, why, and how to overrule it."""
-    counts = Counter(labels[row] for row in train)
-    classes = in_order(counts)
-    what = f"column {config.target!r}" if config.target else "the data"
+    what = named(config)
+    if any(isinstance(label, tuple) for label in labels):
+        return _multilabel([labels[row] for row in train], config, journal)
+    classes = in_order({labels[row] for row in train})
     if len(classes) < 2:
         raise DataError(
             f"one class only: all {plural(len(train), 'training row')} are {classes[0]!r}. A classifier needs at least "
@@ -104,17 +146,46 @@ def infer_task(labels: Sequence[Label], train: Sequence[int], config: Config, jo
     return task
 
 
+def _multilabel(answers: Sequence[Answer], config: Config, journal: Journal) -> Task:
+    what, counts = named(config), holding(answers)
+    if config.task not in (None, "multilabel"):
+        raise ConfigError(
+            f"{what} may name several labels in a row, and a {config.task} task has one answer each: leave "
+            f"{option('task', config.task)} out, or name a column with one class per row."
+        )
+    if not counts:
+        raise DataError(
+            f"no label holds for any of {plural(len(answers), 'training row')}: {what} has nothing to learn."
+        )
+    always = [str(label) for label, count in counts.items() if count == len(answers)]
+    if always:
+        journal.say(f"{plural(len(always), 'label')} of every training row tells nothing: {examples(always)}.")
+    empty = sum(held == () for held in answers)
+    classes = in_order(counts)
+    per_row = counts.total() / len(answers)
+    journal.say(
+        f"Task: multilabel, because {what} may name several of {plural(len(classes), 'label')} ({listing(classes)}) "
+        f"in a row, {per_row:.2f} on average, none in {plural(empty, 'row')}: a sigmoid each and binary cross-entropy."
+    )
+    journal.say(_why("multilabel"))
+    return Task("multilabel", classes)
+
+
 def _why(kind: str) -> str:
     """What `lastlayer advise` says of such a task, in one line."""
     advice = Advice(kind)
     return f"Why: {advice.say('why')}. Decision: {advice.say('decision')}."
 
 
-def check_labels(labels: Sequence[Label], config: Config, folders: Sequence[str] = ()) -> None:
+def check_labels(answers: Sequence[Answer], config: Config, folders: Sequence[str] = ()) -> None:
     """Refuse labels that are no classes: quantities, identifiers, fewer rows than classes."""
+    if any(isinstance(answer, tuple) for answer in answers):
+        _check_positive(set(holding(answers)), config, several=True)
+        return
+    labels = [answer for answer in answers if not isinstance(answer, tuple)]
     different = set(labels)
     classes = max(len(different), len(folders))
-    what = f"the target column {config.target!r}" if config.target else "the class folder"
+    what = f"the target {named(config)}" if config.target else "the class folder"
     if len(labels) < classes:
         raise DataError(
             f"fewer rows than classes: {plural(len(labels), 'row')} for {classes} classes. Each class needs at least "
@@ -147,10 +218,14 @@ def check_labels(labels: Sequence[Label], config: Config, folders: Sequence[str]
         )
 
 
-def _check_positive(different: set[Label], config: Config) -> None:
+def _check_positive(different: set[Label], config: Config, several: bool = False) -> None:
     if config.positive is None:
         return
     names = sorted(map(str, different))
+    if several:
+        raise ConfigError(
+            f"{option('positive')} is for a binary task, and here any number of labels may hold: leave it out."
+        )
     if config.task == "multiclass" or (config.task is None and len(names) != 2):
         why = f"this one has {len(names)} classes" if config.task is None else "this one is multiclass"
         raise ConfigError(f"{option('positive')} is for a binary task, and {why}: leave it out.")

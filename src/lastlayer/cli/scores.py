@@ -1,5 +1,6 @@
 """Scores, confusions and reliability as tables for a terminal."""
 
+import math
 import re
 from typing import Any
 
@@ -10,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.deciding import Decided
 from lastlayer.classifier.evaluation import Evaluation
-from lastlayer.classifier.report import SCORES
+from lastlayer.classifier.report import LOWER_IS_BETTER, SCORES
 from lastlayer.errors import printable
 
 _WHOLE_MATRIX = 12
@@ -27,11 +29,10 @@ _LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of t
 def score_table(found: Evaluation) -> Table:
     """Each score with its interval."""
     table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
-    for name, (title, _) in SCORES.items():
-        interval = found.scores[name]
-        better = "higher is better" if name in ("accuracy", "balanced_accuracy", "macro_f1") else "lower is better"
+    for name, interval in found.scores.items():
+        title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
         if name == "log_loss":
-            better = f"lower is better; ln C {found.log_classes:.3f}"
+            better = f"lower is better; ln {round(math.exp(found.log_classes))} = {found.log_classes:.3f}"
         table.add_row(
             title,
             f"{interval.value:.4f}",
@@ -41,9 +42,28 @@ def score_table(found: Evaluation) -> Table:
     return table
 
 
+def folds_table(found: dict[str, Any]) -> Table:
+    """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
+    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
+    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
+    for name, (spelled, _) in SCORES.items():
+        if name not in found["scores"]:
+            continue
+        score = found["scores"][name]
+        values = [value for value in score["folds"] if value == value]
+        table.add_row(
+            spelled,
+            f"{score['value']:.4f}",
+            f"{score['low']:.4f} – {score['high']:.4f}",
+            f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",
+            f"{score['standard_deviation_of_folds']:.4f}",
+        )
+    return table
+
+
 def confusion_table(found: Evaluation) -> Table | None:
     """The confusion matrix, where it fits a terminal."""
-    if len(found.classes) > _WHOLE_MATRIX:
+    if not found.confusion or len(found.classes) > _WHOLE_MATRIX:
         return None
     table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:8])}" for name in found.classes))
     for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True)):
@@ -91,22 +111,53 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
     return table
 
 
-def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
-    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
+def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
+    """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
+    table = _table("Decisions", "", ">value", ">95 % interval")
+    shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
+    if found.coverage is not None:
+        shown["sets that hold the truth"] = found.coverage.total
+        by_class = list(zip(classes, found.coverage.per_class, found.coverage.rows, strict=True))
+        by_class = [each for each in by_class if each[2]]
+        if len(by_class) > _WHOLE_MATRIX:
+            by_class = sorted(by_class, key=lambda each: each[1].value)[: _WHOLE_MATRIX // 2]
+        shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
+    for name, interval in shown.items():
+        if interval is not None:
+            table.add_row(name, f"{interval.value:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+    if found.coverage is not None:
+        table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
+        table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")
+    return table
+
+
+def prediction_table(
+    rows: list[dict[str, Any]], width: int, *, heading: bool = True, least: dict[str, int] | None = None
+) -> RenderableType:
+    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut.
+
+    Where rows come page by page, `heading` is for the first, and `least` keeps how wide each column has been.
+    """
     heads = list(rows[0])
     shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
     cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
+    before = {} if least is None else least
     wide = [
-        max(cell_len(head), *map(cell_len, column))
-        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
+        max(before.get(head, 0), cell_len(title), *map(cell_len, column))
+        for head, title, column in zip(heads, shown, zip(*cells, strict=True), strict=True)
     ]
     if heads[-1] == "error":
         wide[-1] = min(wide[-1], _ERROR)
     room = width - sum(wide[1:]) - _BETWEEN * len(wide)
     if room < min(wide[0], _LEAST_INPUT):
         return Group(*(_folded(heads, row, width) for row in cells))
+    wide[0] = min(wide[0], room)
+    before.update(zip(heads, wide, strict=True))
     numbers = [name.startswith(("probability", "p(")) for name in heads]
     table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
+    table.show_header = heading
+    for column, least_width in zip(table.columns, wide, strict=True):
+        column.min_width = least_width if least is not None else None
     for row in cells:
         table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table
@@ -149,6 +200,8 @@ def from_the_left(name: str, width: int) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -1,6 +1,6 @@
 """English."""
 
-from lastlayer.messages import doctor_en
+from lastlayer.messages import doctor_en, rules_en
 
 TEXTS = {
     # titles of explanations
@@ -367,4 +367,4 @@ TEXTS = {
     "advice.ask.classes": "How many classes are there?",
 }
 
-TEXTS |= doctor_en.TEXTS
+TEXTS |= doctor_en.TEXTS | rules_en.TEXTS

@@ -1,6 +1,6 @@
 """Korean."""
 
-from lastlayer.messages import doctor_ko
+from lastlayer.messages import doctor_ko, rules_ko
 
 TEXTS = {
     # titles of explanations
@@ -367,4 +367,4 @@ TEXTS = {
     "advice.ask.classes": "클래스는 몇 개입니까?",
 }
 
-TEXTS |= doctor_ko.TEXTS
+TEXTS |= doctor_ko.TEXTS | rules_ko.TEXTS

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import images, sources, tables
-from lastlayer.classifier.data.rows import LeftOut, Rows, plural, readable
+from lastlayer.classifier.data import images, labels, sources, tables
+from lastlayer.classifier.data.rows import LeftOut, Rows, examples, plural, readable
 from lastlayer.classifier.extras import need
-from lastlayer.errors import DataError, DataNotFoundError
+from lastlayer.errors import ColumnError, DataError, DataNotFoundError
 
-_ONE_ROW = re.compile(r"^(?P<source>.+)#(?P<row>\d+)$")
+ONE_ROW = re.compile(r"^(?P<source>.+)#(?P<row>\d+)$")
 
 
 def open_inputs(source: Any, kind: str, config: Config) -> Rows:
@@ -65,14 +65,14 @@ def is_there(name: str) -> bool:
 
 
 def _named(name: str, kind: str, config: Config) -> Rows:
-    one = _ONE_ROW.match(name)
+    one = ONE_ROW.match(name)
     if one and not is_there(name):
         rows, row = _named(one["source"], kind, config), int(one["row"])
         if not 1 <= row <= len(rows):
             raise DataNotFoundError(f"{one['source']} has {plural(len(rows), 'row')}, from #1 on: there is no #{row}.")
         return rows.select([row - 1])
     if kind == "image":
-        return _images(name)
+        return _images(name, config)
     path = sources.existing(name)
     if not path.is_file() or not tables.is_table(path):
         raise DataError(f"this model was trained on a table: expected a table to predict, got {path}.")
@@ -80,10 +80,18 @@ def _named(name: str, kind: str, config: Config) -> Rows:
     return _table_rows(data, path.name, config)
 
 
-def _images(name: str) -> Rows:
+def _images(name: str, config: Config) -> Rows:
     if name == sources.DIGITS:
         return images.digits()
     path = sources.existing(name)
+    if config.image is not None and path.is_file() and tables.is_table(path):
+        data = tables.read_table(path, encoding=config.encoding, separator=config.separator)
+        if config.image not in data.column_names:
+            raise ColumnError(
+                f"{path.name} has no column {config.image!r} with the paths of pictures. It has: "
+                f"{examples(data.column_names, 12)}."
+            )
+        return sources.pictures_of(_table_rows(data, path.name, config), config, path.parent)
     others: list[Path] = []
     if path.is_file():
         if not images.is_image(path):
@@ -102,11 +110,13 @@ def _table_rows(data: Any, name: str, config: Config) -> Rows:
     if len(data) == 0:
         raise DataError("there is nothing to predict: expected at least one row.")
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)]
-    if config.target is None or config.target not in data.column_names:
-        return Rows("table", data, names)
-    labels = sources.read_labels(tables.arrow(data).column(config.target), config)
-    rest = data.remove_columns(config.target)
-    return Rows("table", rest, names, ["" if label is None else label for label in labels])
+    targets = labels.columns_of(config)
+    there = [name for name in targets if name in data.column_names]
+    if not targets or there != list(targets):
+        return Rows("table", data.remove_columns(there), names)
+    answers = labels.read_answers(data, config)
+    rest = data.remove_columns(there)
+    return Rows("table", rest, names, ["" if answer is None else answer for answer in answers])
 
 
 def _picture(picture: Any, place: int, config: Config) -> Rows:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Label = str | int | float | bool
+Answer = Label | tuple[Label, ...]  # of several labels that may hold together, those that do
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,19 @@ class Rows:
             are features.
         data: A `datasets.Dataset`, one entry per row.
         names: What a person calls each row: a path, or file#number, counted from 1.
-        labels: The class of each row; None where the rows are not labelled.
-        given: "train", "validation" or "test" of each row, where the source is split already.
+        labels: The class of each row, or the labels that hold for it; None where the rows are not labelled.
+        given: "train", "validation", "calibration" or "test" of each row, where the source is split already.
         left_out: Rows of the source that are not among these, and why.
+        groups: What each row belongs to, where it was said: rows of one group stand on one side of a split.
     """
 
     kind: Literal["image", "table"]
     data: Any
     names: list[str]
-    labels: list[Label] | None = None
+    labels: Sequence[Answer] | None = None
     given: list[str] | None = None
     left_out: tuple[LeftOut, ...] = field(default=())
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -48,6 +51,7 @@ class Rows:
             names=[self.names[row] for row in rows],
             labels=None if self.labels is None else [self.labels[row] for row in rows],
             given=None if self.given is None else [self.given[row] for row in rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
     def without(self, left_out: dict[int, str]) -> "Rows":

@@ -1,13 +1,13 @@
 """What a person may name as data: the digits, a folder of images, a table, or something already in memory."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import images, tables
-from lastlayer.classifier.data.columns import words
-from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.data import images, labels, published, tables
+from lastlayer.classifier.data.rows import Rows, examples, plural
 from lastlayer.classifier.data.text_tables import from_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
@@ -16,7 +16,6 @@ from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundEr
 from lastlayer.messages.wording import option
 
 DIGITS = "digits"
-_MOST = 2**63  # numbers beyond it have no type in the files that predictions are written to: they are words
 
 
 def open_labelled(source: Any, config: Config, journal: Journal, *, training: bool = True) -> Rows:
@@ -27,29 +26,74 @@ def open_labelled(source: Any, config: Config, journal: Journal, *, training: bo
     if isinstance(source, str) and source == DIGITS:
         return images.digits()
     if not isinstance(source, (str, Path)):
+        parts = published.in_memory(source)
+        if parts is not None:
+            return _of_datasets(parts, config, journal, training)
         data, name = in_memory(source)
         return _labelled(data, name, config, journal, training)
+    asked = published.name_of(str(source))
+    if asked is not None:
+        return _of_datasets(published.open_name(asked), config, journal, training)
     path = existing(source)
     if path.is_file():
-        return _labelled(_table(path, config), path.name, config, journal, training)
-    parts = _split_tables(path, journal)
-    return _joined(parts, config, journal, training) if parts else images.read_folder(path, journal)
+        return _labelled(_table(path, config, journal), path.name, config, journal, training, folder=path.parent)
+    files = _split_tables(path, journal)
+    if files:
+        return _joined(files, config, journal, training, path)
+    if published.is_folder(path):
+        return _of_datasets(published.open_folder(path), config, journal, training)
+    return images.read_folder(path, journal)
 
 
 def kind_of(source: Any) -> str:
-    """What data a name stands for, before any of it is read: "image", "table", or "text table" for .csv and .tsv."""
+    """What data a name stands for, before any of it is read.
+
+    "image", "table", "text table" for .csv and .tsv, or "image table" where a column of a data set holds pictures.
+    """
     if isinstance(source, str) and source == DIGITS:
         return "image"
     if not isinstance(source, (str, Path)):
-        return "table"
+        parts = published.in_memory(source)
+        return "table" if parts is None else _kind_of_datasets(parts)
+    asked = published.name_of(str(source))
+    if asked is not None:
+        return _kind_of_datasets(published.open_name(asked))
     path = existing(source)
     if path.is_file():
         files = [path] if tables.is_table(path) else []
     else:
         files = list(_split_tables(path, Journal(Silent())).values())
     if not files:
-        return "image"
+        is_datasets = path.is_dir() and published.is_folder(path)
+        return _kind_of_datasets(published.open_folder(path)) if is_datasets else "image"
     return "text table" if any(map(tables.is_text, files)) else "table"
+
+
+def _kind_of_datasets(parts: dict[str, Any]) -> str:
+    return "table" if published.picture_column(next(iter(parts.values()))) is None else "image table"
+
+
+def _of_datasets(parts: dict[str, Any], config: Config, journal: Journal, training: bool) -> Rows:
+    """Rows of what the library `datasets` has read: pictures where a column holds them, else a table."""
+    parts = published.known_splits(parts, journal)
+    first = parts["train"]
+    named, picture = published.class_column(first), published.picture_column(first)
+    if config.target is None and named is not None:
+        journal.say(f"Target: column {named!r}, the only one whose classes have names.")
+        config = replace(config, target=named)
+    names = [f"{part}#{row}" for part, data in parts.items() for row in range(1, len(data) + 1)]
+    given = [part for part, data in parts.items() for _ in range(len(data))] if len(parts) > 1 else None
+    if picture is None:
+        data = tables.stacked({part: _with_class_names(each) for part, each in parts.items()})
+        return _labelled(data, names, config, journal, training, given)
+    stored = need("datasets").Image(decode=False)
+    pictures = {part: each.select_columns(picture).cast_column(picture, stored) for part, each in parts.items()}
+    rest = {part: _with_class_names(each.remove_columns(picture)) for part, each in parts.items()}
+    together = tables.stacked({part: tables.as_dataset(tables.arrow(each), part) for part, each in rest.items()})
+    rows = _labelled(together, list(names), config, journal, training, given)
+    whole = need("datasets").concatenate_datasets([each.rename_column(picture, "image") for each in pictures.values()])
+    places = {name: row for row, name in enumerate(names)}
+    return replace(rows, kind="image", data=whole.select([places[name] for name in rows.names]))
 
 
 def existing(source: str | Path) -> Path:
@@ -74,10 +118,10 @@ def existing(source: str | Path) -> Path:
     raise DataNotFoundError(f"there is no file or folder {str(source)!r}.{did_you_mean(path.name, near)}{known}")
 
 
-def _table(path: Path, config: Config) -> Any:
+def _table(path: Path, config: Config, journal: Journal) -> Any:
     if not tables.is_table(path):
         raise DataError(f"{path} is a single image: expected a folder with one folder of images per class.")
-    return tables.read_table(path, encoding=config.encoding, separator=config.separator)
+    return tables.read_table(path, encoding=config.encoding, separator=config.separator, journal=journal)
 
 
 def in_memory(source: Any) -> tuple[Any, str]:
@@ -139,7 +183,8 @@ def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
         if split is not None:
             parts[split] = file
     if "train" not in parts:
-        if files and not any(child.is_dir() and child.name[0] != "." for child in inside):
+        has_folders = any(child.is_dir() and child.name[0] != "." for child in inside)
+        if files and not has_folders and not published.is_folder(folder):
             raise DataError(
                 f"{folder} holds a table and none called train: name it ({files[0]}), or call the tables train, "
                 "validation and test."
@@ -153,9 +198,9 @@ def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
     return parts
 
 
-def _joined(parts: dict[str, Path], config: Config, journal: Journal, training: bool) -> Rows:
+def _joined(parts: dict[str, Path], config: Config, journal: Journal, training: bool, folder: Path) -> Rows:
     """One set of rows of the tables of all splits; each has to have the columns of the first."""
-    read = {part: _table(path, config) for part, path in parts.items()}
+    read = {part: _table(path, config, journal) for part, path in parts.items()}
     columns = read["train"].column_names
     for part, data in read.items():
         lacking = [name for name in columns if name not in data.column_names]
@@ -167,7 +212,7 @@ def _joined(parts: dict[str, Path], config: Config, journal: Journal, training: 
     data = tables.stacked({parts[part].name: each.select_columns(columns) for part, each in read.items()})
     names = [f"{parts[part].name}#{row}" for part, rows in read.items() for row in range(1, len(rows) + 1)]
     given = [part for part, rows in read.items() for _ in range(len(rows))]
-    return _labelled(data, names, config, journal, training, given)
+    return _labelled(data, names, config, journal, training, given, folder)
 
 
 def _labelled(
@@ -177,26 +222,20 @@ def _labelled(
     journal: Journal,
     training: bool,
     given: list[str] | None = None,
+    folder: Path = Path(),
 ) -> Rows:
-    """Take the target column out of a table and read it as classes."""
+    """Take the target columns out of a table and read them as classes."""
     columns = data.column_names
     if len(data) == 0:
         raise DataError("the table has no rows: expected at least one of each class.")
-    if config.target is None:
-        raise ConfigError(
-            f"a table needs {option('target')}, the column with the class. It has: {examples(columns, 12)}."
-        )
-    if config.target not in columns:
-        raise ColumnError(
-            f"there is no column {config.target!r}.{did_you_mean(config.target, columns)} "
-            f"The columns are: {examples(columns, 12)}."
-        )
+    _check_columns(columns, config)
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)] if isinstance(name, str) else name
-    labels = read_labels(tables.arrow(data).column(config.target), config)
-    rows = Rows(
-        "table", data.remove_columns(config.target), names, ["" if label is None else label for label in labels], given
-    )
-    unlabelled = [row for row, label in enumerate(labels) if label is None]
+    answers = labels.read_answers(data, config)
+    rest = data.remove_columns(list(labels.columns_of(config)))
+    rows = Rows("table", rest, names, ["" if answer is None else answer for answer in answers], given)
+    if config.image is not None:
+        rows = pictures_of(rows, config, folder)
+    unlabelled = [row for row, answer in enumerate(answers) if answer is None]
     if not unlabelled:
         return rows
     if not config.drop_unlabelled:
@@ -205,37 +244,33 @@ def _labelled(
         advice = f"Fill them in, {leave}" if training else "Fill them in, or remove those rows"
         overrule = f" ({option('missing')} overrules them)" if training else ""
         raise DataError(
-            f"the target column {config.target!r} is missing in {plural(len(unlabelled), 'row')} of {len(rows):,} "
+            f"the target {labels.named(config)} is missing in {plural(len(unlabelled), 'row')} of {len(rows):,} "
             f"({examples([names[row] for row in unlabelled])}). {advice}. Empty cells "
             f"count as missing, and so do the words {words_for_it}{overrule}."
         )
     journal.say(
         f"Left out {plural(len(unlabelled), 'row')} without a class ({examples([names[row] for row in unlabelled])})."
     )
-    return rows.without(dict.fromkeys(unlabelled, f"no class in column {config.target!r}"))
+    return rows.without(dict.fromkeys(unlabelled, f"no class in {labels.named(config)}"))
 
 
-def read_labels(cells: Any, config: Config) -> list[Label | None]:
-    """Classes as numbers where all are written as numbers, else as words ("007" is a word); None where missing."""
-    if need("pyarrow").types.is_boolean(cells.type):
-        return list(cells.to_pylist())
-    text = words(cells, set(config.missing))
-    known: dict[str, Label] = {}
-    for word in {word for word in text if word is not None}:
-        number = _number(word)
-        if number is None:
-            return list(text)
-        known[word] = number
-    return [None if word is None else known[word] for word in text]
+def _check_columns(columns: Sequence[str], config: Config) -> None:
+    if config.target is None:
+        raise ConfigError(
+            f"a table needs {option('target')}, the column with the class. It has: {examples(columns, 12)}."
+        )
+    for name in (*labels.columns_of(config), *(() if config.image is None else (config.image,))):
+        if name not in columns:
+            raise ColumnError(
+                f"there is no column {name!r}.{did_you_mean(name, columns)} The columns are: {examples(columns, 12)}."
+            )
 
 
-def _number(word: str) -> int | float | None:
-    """The number that a word is the usual way to write; 3.0 is 3, as a column with missing cells has it."""
-    for read in (int, float):
-        try:
-            number = read(word)
-        except ValueError:
-            continue
-        if str(number) == word and abs(number) < _MOST:  # inf and nan are words too
-            return int(number) if float(number).is_integer() else number
-    return None
+def pictures_of(rows: Rows, config: Config, folder: Path) -> Rows:
+    """The rows of a table as the pictures that one of its columns names; paths start at the table's folder."""
+    cells = tables.arrow(rows.data).column(config.image)
+    paths = ["" if cell is None else str(cell) for cell in cells.to_pylist()]
+    data = images.from_pictures([images.entry(folder / path) for path in paths])
+    return replace(
+        rows, kind="image", data=data, names=[path or name for path, name in zip(paths, rows.names, strict=True)]
+    )

@@ -24,11 +24,13 @@ from lastlayer.explanation.html import fragment
 SCORES = {
     "accuracy": ("accuracy", "share of rows predicted right"),
     "balanced_accuracy": ("balanced accuracy", "mean of the accuracy of each class"),
+    "micro_f1": ("micro F1", "harmonic mean of precision and recall over all labels of all rows"),
     "macro_f1": ("macro F1", "mean over the classes of the harmonic mean of precision and recall"),
     "log_loss": ("log-loss", "mean surprise at the true class, in nats; lower is better"),
     "brier": ("Brier score", "mean squared distance of the probabilities from the truth; lower is better"),
     "ece": ("calibration error", "mean gap between confidence and accuracy; lower is better"),
 }
+LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 _WHOLE_MATRIX = 30  # more classes than this: only what is confused most
 _MOST_CONFUSED = 8
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
@@ -78,8 +80,8 @@ def report(facts: Facts) -> str:
             title=f"{Path(facts.data_name).name}: a classifier of {len(found.classes)} classes",
             subtitle=f"{facts.spec.backbone}, {facts.spec.task.activation}, {facts.written}",
             scores=[
-                {"name": name, "meaning": meaning, **{k: f"{v:.4f}" for k, v in asdict(found.scores[key]).items()}}
-                for key, (name, meaning) in SCORES.items()
+                {"name": SCORES[key][0], "meaning": SCORES[key][1], **{k: f"{v:.4f}" for k, v in asdict(score).items()}}
+                for key, score in found.scores.items()
             ],
             rows=f"{found.rows:,}",
             split=found.split,
@@ -91,7 +93,7 @@ def report(facts: Facts) -> str:
             reliability=_safe(charts.reliability_diagram(found.reliability)),
             calibration=facts.calibration,
             classes=found.classes,
-            confusion=_confusion(found) if len(found.classes) <= _WHOLE_MATRIX else None,
+            confusion=_confusion(found) if found.confusion and len(found.classes) <= _WHOLE_MATRIX else None,
             confused=[
                 {"count": count, "true": true, "predicted": called}
                 for count, true, called in found.confused()[:_MOST_CONFUSED]
@@ -113,8 +115,8 @@ def card(facts: Facts) -> str:
     """Return the model card as Markdown."""
     found = facts.evaluation
     scores = "\n".join(
-        f"| {name} | {found[key]:.4f} | {found.scores[key].low:.4f} to {found.scores[key].high:.4f} |"
-        for key, (name, _) in SCORES.items()
+        f"| {SCORES[key][0]} | {score.value:.4f} | {score.low:.4f} to {score.high:.4f} |"
+        for key, score in found.scores.items()
     )
     notes = "\n".join(f"- {note}" for note in facts.notes)
     classes = ", ".join(found.classes)
