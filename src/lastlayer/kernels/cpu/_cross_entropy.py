@@ -68,7 +68,8 @@ def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     z = rows_of(logits)
     rows, classes = z.shape
     smoothing, adjusted = options.label_smoothing, options.softcap is not None or options.temperature != 1.0
-    spec = _spec(logits.dtype, target.dtype, adjusted, smoothing != 0.0, weight is not None)
+    # options may be tensors of one number
+    spec = _spec(logits.dtype, target.dtype, bool(adjusted), bool(smoothing != 0.0), weight is not None)
     spread, weight_sum = _spread(weight, classes, spec) if spec[3] else (None, 0.0)
     per_task, skipped = rows_per_task(classes), options.ignore_index
     soft = spec[4] != ""
