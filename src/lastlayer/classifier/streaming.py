@@ -135,7 +135,7 @@ def of_rows(rows: Rows, predictor: Predictor, first: int) -> Predictions:
 
 
 def judged(
-    names: list[str], logits: Tensor, problems: dict[int, str], spec: ModelSpec, left_out: tuple[Any, ...] = ()
+    names: Sequence[str], logits: Tensor, problems: dict[int, str], spec: ModelSpec, left_out: tuple[Any, ...] = ()
 ) -> Predictions:
     """Logits with their calibrated probabilities; rows without finite logits join the problems."""
     odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()

@@ -138,7 +138,8 @@ def _data(facts: Facts, data: Mapping[str, Any]) -> str:
     out = f" {plural(len(facts.left_out), 'row')} could not be used; data.json names each." if facts.left_out else ""
     return (
         f"## Data\n\nTrained on {markdown(Path(facts.data_name).name)}. Each split serves one purpose: training fits "
-        f"the weights, validation chooses the epoch, calibration the temperature and the decisions, test judges.{out}\n\n"
+        f"the weights, validation chooses the epoch, calibration the temperature and the decisions, test "
+        f"judges.{out}\n\n"
         f"{_table(['class', *splits], lines)}{more}"
     )
 
