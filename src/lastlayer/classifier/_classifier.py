@@ -382,7 +382,7 @@ class Classifier:
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())
-        kind = "image" if sources.kind_of(data) == "image" or record.config.image is not None else "table"
+        kind = "image" if sources.kind_of(data).startswith("image") or record.config.image is not None else "table"
         if kind != record.spec.kind:
             raise DataError(
                 f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "

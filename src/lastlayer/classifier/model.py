@@ -71,7 +71,9 @@ def _policy(plain: dict[str, Any], task: Task) -> Policy:
         return Policy(task.kind, len(task.classes), temperature=float(plain["temperature"]))
     policy = Policy.from_dict(plain["policy"])
     if (policy.kind, policy.classes) != (task.kind, len(task.classes)):
-        raise ValueError(f"its policy is of {policy.classes} classes ({policy.kind}), its task of others")
+        raise ValueError(
+            f"its policy is of {policy.classes} classes ({policy.kind}), its task of {len(task.classes)} ({task.kind})"
+        )
     return policy
 
 
