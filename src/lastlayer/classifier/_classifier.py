@@ -14,6 +14,7 @@ from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
+from lastlayer.classifier.data.chunks import Numbered
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.deciding import SETTINGS
@@ -404,7 +405,7 @@ class Classifier:
     def _of_tensors(self, inputs: tuple[Tensor, ...]) -> Predictions:
         """Predict what `read` returned: nothing is left to be read."""
         logits = self._predictor().of_tensors(inputs)
-        return streaming.judged([f"row#{row}" for row in range(1, len(logits) + 1)], logits, {}, self._trained().spec)
+        return streaming.judged(Numbered("row", len(logits)), logits, {}, self._trained().spec)
 
     def _predictor(self) -> Predictor:
         spec = self._trained().spec
