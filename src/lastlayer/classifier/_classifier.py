@@ -15,7 +15,7 @@ from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows, readable
-from lastlayer.classifier.evaluation import Evaluation, evaluate, probabilities
+from lastlayer.classifier.evaluation import Comparison, Evaluation, Judged, compare, evaluate_rows, probabilities
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
@@ -134,14 +134,33 @@ class Classifier:
         Raises:
             DataError: the data has no classes, or one that the classifier does not know.
         """
+        return evaluate_rows(self.judged(data))
+
+    def compare(
+        self, other: "Classifier", data: Any = None, *, names: tuple[str, str] = ("this", "the other")
+    ) -> Comparison:
+        """Say on which scores this classifier and another differ by more than chance.
+
+        Args:
+            other: Judged on the same rows.
+            data: As for `evaluate`; None takes the rows that each run kept, which have to be the same.
+            names: What to call the two.
+
+        Raises:
+            DataError: the rows or the classes are not the same; the message says which are missing where.
+        """
+        return compare(self.judged(data), other.judged(data), names)
+
+    def judged(self, data: Any = None) -> Judged:
+        """Labelled rows and the logits of this classifier for them; `data` as for `evaluate`."""
         record = self._trained()
         if data is None:
-            return fitting.judged_again(record)
+            return fitting.kept_rows(record)
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
         task, temperature = record.spec.task, record.spec.temperature
-        return evaluate(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
+        return Judged(found.logits, target, rows.names, task, temperature, fitting.name_of(data))
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""

@@ -20,7 +20,7 @@ from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
-from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.evaluation import Evaluation, Judged, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
@@ -339,13 +339,18 @@ def name_of(source: Any) -> str:
 
 def judged_again(record: Record) -> Evaluation:
     """The evaluation of a run's own test rows, or validation rows where it has none, from the logits it kept."""
+    return evaluate_rows(kept_rows(record))
+
+
+def kept_rows(record: Record) -> Judged:
+    """A run's own test rows, or validation rows where it has none, with the logits it kept."""
     table = record.predictions.to_pydict()
     judge = "test" if "test" in table["split"] else "validation"
     rows = [row for row, name in enumerate(table["split"]) if name == judge]
     task = record.spec.task
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
+    return Judged(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
 
 
 def _answer(kept: str | list[str]) -> Answer:

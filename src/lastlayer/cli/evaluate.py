@@ -9,26 +9,30 @@ import typer
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str | None, typer.Argument(help="Labelled data; the run's own test rows.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another run, to compare with on the same rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> int:
-    """Show scores with intervals, the confusion matrix, reliability and the worst rows."""
+    """Show scores with intervals, the confusion matrix, reliability and the worst rows.
+
+    With --against RUN2, show which of the two is better at what, and which rows they answer differently.
+    """
     from lastlayer.cli import console
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.cli import scores
+        from lastlayer.cli import compared, evaluated
 
-    found = Classifier.load(run).evaluate(data)
-    if as_json:
-        console.print_json(found.to_dict())
+    model = Classifier.load(run)
+    if against is not None:
+        found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
+        if as_json:
+            console.print_json(found.to_dict())
+        else:
+            compared.show(found, console.out())
         return 0
-    screen = console.out()
-    screen.print(scores.score_table(found))
-    matrix = scores.confusion_table(found)
-    if matrix is not None:
-        screen.print(matrix)
-    for line in scores.confused_lines(found):
-        screen.print(line)
-    screen.print(scores.reliability_table(found))
-    screen.print(scores.worst_table(found))
+    evaluation = model.evaluate(data)
+    if as_json:
+        console.print_json(evaluation.to_dict())
+    else:
+        evaluated.show(evaluation, console.out())
     return 0

@@ -22,15 +22,22 @@ from lastlayer.explanation import Trace
 from lastlayer.explanation.html import fragment
 
 SCORES = {
-    "accuracy": ("accuracy", "share of rows predicted right"),
+    "accuracy": ("accuracy", "share of rows predicted right, which is also micro F1"),
+    "subset_accuracy": ("subset accuracy", "share of rows with every label right"),
     "balanced_accuracy": ("balanced accuracy", "mean of the accuracy of each class"),
+    "f1": ("F1", "harmonic mean of precision and recall of yes"),
     "micro_f1": ("micro F1", "harmonic mean of precision and recall over all labels of all rows"),
     "macro_f1": ("macro F1", "mean over the classes of the harmonic mean of precision and recall"),
+    "mcc": ("MCC", "Matthews correlation of truth and prediction: 0 by chance, 1 at best"),
+    "auroc": ("AUROC", "probability that a row of the class ranks above one of another; mean over the classes"),
+    "average_precision": ("average precision", "area under precision and recall; mean over the classes"),
     "log_loss": ("log-loss", "mean surprise at the true class, in nats; lower is better"),
     "brier": ("Brier score", "mean squared distance of the probabilities from the truth; lower is better"),
-    "ece": ("calibration error", "mean gap between confidence and accuracy; lower is better"),
+    "hamming_loss": ("Hamming loss", "share of labels predicted wrong; lower is better"),
+    "ece": ("calibration error", "mean gap between confidence and accuracy, bins of equal width; lower is better"),
+    "ece_equal_mass": ("same, equal mass", "the same with as many rows in each bin; lower is better"),
+    "aurc": ("risk–coverage area", "mean share of errors among the rows it is surest of; lower is better"),
 }
-LOWER_IS_BETTER = ("log_loss", "brier", "ece")
 _WHOLE_MATRIX = 30  # more classes than this: only what is confused most
 _MOST_CONFUSED = 8
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
