@@ -99,20 +99,20 @@ class Judged:
     @cached_property
     def correct(self) -> np.ndarray:
         """Whether each row is right, with all its labels."""
-        right = self.predicted == self.truth
-        return right.all(1) if self.several else right
+        right = np.asarray(self.predicted == self.truth)
+        return np.asarray(right.all(1)) if self.several else right
 
     @cached_property
     def sure(self) -> np.ndarray:
         """The probability of the answer, (rows); of every label's, (rows, labels)."""
         if self.several:
             return np.maximum(self.p, 1 - self.p)
-        return np.take_along_axis(self.p, self.predicted[:, None], 1)[:, 0]
+        return np.asarray(np.take_along_axis(self.p, self.predicted[:, None], 1)[:, 0])
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """The probability that the whole answer is right, (rows)."""
-        return self.sure.prod(1) if self.several else self.sure
+        return np.asarray(self.sure.prod(1)) if self.several else self.sure
 
     def holds(self, place: int) -> np.ndarray:
         """For which rows a class holds."""
