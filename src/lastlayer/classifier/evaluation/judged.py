@@ -106,7 +106,7 @@ class Judged:
     def sure(self) -> np.ndarray:
         """The probability of the answer, (rows); of every label's, (rows, labels)."""
         if self.several:
-            return np.maximum(self.p, 1 - self.p)
+            return np.asarray(np.maximum(self.p, 1 - self.p))
         return np.asarray(np.take_along_axis(self.p, self.predicted[:, None], 1)[:, 0])
 
     @cached_property
