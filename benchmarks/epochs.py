@@ -20,6 +20,8 @@ from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
+from lastlayer.classifier.keeping import Keeper
+from lastlayer.classifier.loop import Loop
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 
@@ -74,9 +76,9 @@ def ours(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> floa
     """The same epoch by the classifier's own loop, its reports included."""
     torch.manual_seed(0)
     network = Network(spec)
-    loop = training.Loop(network, examples, config, kind, Journal(Silent()), StopRequest())
+    loop = Loop(network, examples, config, kind, Journal(Silent()), StopRequest(), training.accelerator(config))
     started = time.perf_counter()
-    loop.epoch(1)
+    loop.epoch(Keeper(None), lambda: None)
     return time.perf_counter() - started
 
 

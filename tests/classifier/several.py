@@ -39,7 +39,6 @@ def main(folder: Path) -> None:
         journal=Journal(Silent()),
         request=StopRequest(),
         helper=(helper := training.accelerator(config)),
-        on_best=lambda weights: None,
     )
     hook.remove()
     kept = {

@@ -13,12 +13,12 @@ from sklearn import metrics
 
 from lastlayer import Classifier
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.evaluation import evaluate, probabilities, wilson
+from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.report import charts
 from lastlayer.classifier.task import Task
-from lastlayer.decisions import reliability
+from lastlayer.decisions import Policy, reliability, wilson
 from lastlayer.errors import ConfigError, SaveError
 from tests.classifier.conftest import flowers
 
@@ -29,7 +29,11 @@ def judged(rows=400, classes=4, temperature=1.3, seed=0):
     target = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
     task = Task("multiclass", tuple("abcd"[:classes]))
     names = [f"row {row}" for row in range(rows)]
-    return logits, target, evaluate(logits, target, names, task, temperature, "test")
+    return (
+        logits,
+        target,
+        evaluate(logits, target, names, task, Policy("multiclass", classes, temperature=temperature), "test"),
+    )
 
 
 def test_scores_match_scikit_learn():
@@ -50,7 +54,8 @@ def test_scores_match_scikit_learn():
 
 def test_classes_without_rows_do_no_harm():
     logits = torch.tensor([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]], dtype=torch.float64)
-    found = evaluate(logits, torch.tensor([0, 1]), ["x", "y"], Task("multiclass", ("a", "b", "c")), 1.0, "test")
+    task = Task("multiclass", ("a", "b", "c"))
+    found = evaluate(logits, torch.tensor([0, 1]), ["x", "y"], task, Policy("multiclass", 3), "test")
     assert found["balanced_accuracy"] == 1
     assert found["macro_f1"] == 1
 
@@ -59,13 +64,13 @@ def test_binary_scores():
     z = torch.tensor([2.0, -1.0, 0.5, -3.0], dtype=torch.float64)
     y = torch.tensor([1, 0, 0, 0])
     task = Task("binary", ("no", "yes"))
-    found = evaluate(z, y, list("abcd"), task, 2.0, "test")
+    found = evaluate(z, y, list("abcd"), task, Policy("binary", 2, temperature=2.0), "test")
     p = torch.sigmoid(z / 2).numpy()
     assert found["log_loss"] == pytest.approx(metrics.log_loss(y, p))
     assert found.confusion == ((2, 1), (0, 1))
     assert found.worst[0].name == "c"
     assert found.worst[0].probability == pytest.approx(p[2])
-    assert probabilities(torch.tensor([700.0]), task, 1.0)[0, 0] > 0  # 1 − p would be 0
+    assert Policy("binary", 2).probabilities(torch.tensor([700.0]))[0, 0] > 0  # 1 − p would be 0
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
@@ -107,7 +112,9 @@ def test_confusions_are_sorted():
 
 def predictions(problems=None):
     p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.4, 0.4, 0.2]], dtype=torch.float64)
-    return Predictions(["x", "y", "z"], Task("multiclass", ("a", 2, "c")), p.log(), p, problems or {})
+    return Predictions(
+        ["x", "y", "z"], Task("multiclass", ("a", 2, "c")), p.log(), p, Policy("multiclass", 3), problems or {}
+    )
 
 
 def test_a_row_per_input_in_order():

@@ -17,6 +17,7 @@ from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.task import Task, infer_task
 from lastlayer.cli import run
+from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, DataError
 
 datasets = pytest.importorskip("datasets")
@@ -148,7 +149,8 @@ def test_scores_are_those_of_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(300, 3, generator=generator, dtype=torch.float64)
     target = (torch.rand(300, 3, generator=generator) < logits.sigmoid()).long()
-    found = evaluate(logits, target, [str(row) for row in range(300)], Task("multilabel", NAMES), 1.0, "test")
+    names, policy = [str(row) for row in range(300)], Policy("multilabel", 3)
+    found = evaluate(logits, target, names, Task("multilabel", NAMES), policy, "test")
     p, y = logits.sigmoid().numpy(), target.numpy()
     assert found["micro_f1"] == pytest.approx(metrics.f1_score(y, p > 0.5, average="micro"))
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(y, p > 0.5, average="macro"))
@@ -187,7 +189,7 @@ def test_the_run_judges_its_own_rows_as_it_did_when_it_was_made(tagged):
 def test_predictions_name_the_labels_that_hold(tagged, capfd):
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--all"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red)"
+    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red),error"
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--json"]) == 0
     rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert all(isinstance(row["prediction"], list) for row in rows)

@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-import torch
 import yaml
 from safetensors import safe_open
 
 from lastlayer import Classifier
-from lastlayer.classifier import run_folder
+from lastlayer.classifier import files, run_folder
 from lastlayer.errors import ConfigError, DataNotFoundError, RunError, SaveError
 from tests.classifier.conftest import flowers
 
 FILES = {
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
-    "report.html", "card.md", "manifest.json",
+    "report.html", "card.md", "manifest.json", "metrics.csv",
 }  # fmt: skip
 
 
@@ -40,7 +39,7 @@ def test_what_a_run_holds(table_run):
     assert model["activation"] == "softmax"
     assert model["loss"] == "cross_entropy"
     assert {"lastlayer", "torch"} <= set(model["versions"])
-    assert model["temperature"] > 0
+    assert model["policy"]["temperature"] > 0
     settings = yaml.safe_load((table_run / "config.yaml").read_text())
     assert settings["epochs"] == 12
     assert settings["target"] == "kind"
@@ -118,9 +117,14 @@ def test_weights_of_another_model_are_refused(run):
     model = json.loads((run / "model.json").read_text())
     model["task"]["classes"].append("tulip")
     forge(run, "model.json", json.dumps(model).encode())
+    with pytest.raises(RunError, match=r"policy is of 3 classes \(multiclass\), its task of 4"):
+        Classifier.load(run)
+    model["policy"]["classes"] = 4
+    forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match=r"predictions\.parquet .*lacks logit\(tulip\)"):
         Classifier.load(run)
     model["task"]["classes"].pop()
+    model["policy"]["classes"] = 3
     model["preprocessing"]["columns"].pop()
     forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match="weights do not fit"):
@@ -256,7 +260,7 @@ def test_a_full_disk_while_training(tmp_path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.count("error:") == 1
-    assert "best.safetensors cannot be written (File too large)" in done.stderr
+    assert "cannot be written (File too large)" in done.stderr
     assert not (tmp_path / "run").exists()  # nothing came of it
 
 
@@ -270,29 +274,13 @@ def test_a_place_that_cannot_be_written_is_told_before_training(tmp_path, heard)
 
 def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    run_folder._write(path, b"old")
+    files.write_whole(path, b"old")
 
     def fail(file):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(SaveError):
-        run_folder._write(path, b"new and longer")
+        files.write_whole(path, b"new and longer")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_best_weights_are_on_the_disk_while_it_trains(tmp_path, monkeypatch):
-    seen = []
-    write = run_folder.write_checkpoint
-
-    def spy(folder, weights):
-        write(folder, weights)
-        with safe_open(folder / "checkpoints" / "best.safetensors", "pt") as kept:
-            seen.append(torch.equal(kept.get_tensor("head.linear.bias"), weights["head.linear.bias"]))
-
-    monkeypatch.setattr(run_folder, "write_checkpoint", spy)
-    model = Classifier(epochs=3, verbose=False).fit(flowers(60), target="kind", output=tmp_path / "run")
-    assert seen
-    assert all(seen)
-    assert len(seen) == sum(epoch.best for epoch in model.record.epochs)

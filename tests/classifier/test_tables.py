@@ -424,7 +424,12 @@ def test_an_index_that_pandas_wrote_is_no_feature(tmp_path, heard):
         (lambda f: f.head(2), {"target": "kind"}, DataError, "too few rows|fewer rows|one class|different values"),
         (lambda f: f, {"target": "kind", "task": "binary"}, ConfigError, "needs 2 classes"),
         (lambda f: f, {"target": "kind", "backbone": "resnet18"}, ConfigError, "reads images"),
-        (lambda f: f, {"target": "kind", "strict": True}, ConfigError, "strict is for images, and .* leave it out"),
+        (
+            lambda f: f,
+            {"target": "kind", "max_pixels": 9},
+            ConfigError,
+            "max_pixels is for images, and .* leave it out",
+        ),
         (lambda f: f, {"target": "kind", "workers": 2}, ConfigError, "workers is for images"),
         (lambda f: f, {"target": "kind", "positive": "rose"}, ConfigError, "this one has 3 classes"),
         (lambda f: f, {"target": "scented", "positive": "x"}, ConfigError, "'x' is not one of the classes"),

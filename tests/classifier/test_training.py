@@ -22,6 +22,7 @@ from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from tests.classifier.conftest import flowers, write_digits
 
 
@@ -40,12 +41,11 @@ def toy(rows=100, kind="multiclass"):
     target = torch.from_numpy(random.integers(0, classes, rows))
     examples = Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target)
     torch.manual_seed(0)
-    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec))
+    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec, Policy(kind, classes)))
 
 
 def run(network, rows, validation=None, request=None, listener=None, **settings):
-    best = []
-    history = training.train(
+    return training.train(
         network,
         rows,
         validation or rows,
@@ -54,9 +54,7 @@ def run(network, rows, validation=None, request=None, listener=None, **settings)
         journal=Journal(listener or Silent()),
         request=request or StopRequest(),
         helper=training.accelerator(Config(**settings)),
-        on_best=best.append,
     )
-    return history, best
 
 
 def test_the_same_seed_gives_the_same_weights_to_the_bit(tmp_path):
@@ -106,7 +104,7 @@ def test_train_loss_is_the_mean_over_rows_and_batches_hold_every_row_once():
                 part.p = 0.0
         whole = rows.__getitems__(list(range(100)))
         expected = F.cross_entropy(network(whole.inputs), whole.labelled).item()
-    history, _ = run(network, rows, epochs=1, lr=1e-8, batch_size=32)
+    history = run(network, rows, epochs=1, lr=1e-8, batch_size=32)
     assert history.epochs[0].train_loss == pytest.approx(expected, rel=1e-4)
 
 
@@ -176,10 +174,9 @@ def test_divergence_after_a_good_epoch_keeps_that_epoch(heard):
         def note(self, text):
             heard.note(text)
 
-    history, best = run(network, rows, listener=Poisoner(), epochs=9)
+    history = run(network, rows, listener=Poisoner(), epochs=9)
     assert len(history.epochs) == 2
     assert all(weight.isfinite().all() for weight in history.best.values())
-    assert len(best) >= 1
     heard.said("Stopped: the training loss became nan in epoch 3")
 
 
@@ -191,18 +188,19 @@ def test_a_request_stops_at_the_next_step_and_keeps_the_best_epoch():
         def epoch(self, epoch, of, seconds_left):
             request.made = epoch.epoch == 3
 
-    history, best = run(network, rows, listener=Impatient(), request=request, epochs=50, patience=50)
+    history = run(network, rows, listener=Impatient(), request=request, epochs=50, patience=50)
     assert history.interrupted
     assert len(history.epochs) == 3
-    assert same(history.best, best[-1])
+    assert history.best_epoch == min(history.epochs, key=lambda epoch: epoch.validation_log_loss).epoch
+    assert same(history.best, network.state_dict())
 
 
 def test_a_request_before_the_first_epoch_is_over_keeps_what_there_is():
     rows, network = toy()
     request = StopRequest()
     request.made = True
-    history, best = run(network, rows, request=request, epochs=50)
-    assert (history.interrupted, history.epochs, history.best_epoch, best) == (True, [], 0, [])
+    history = run(network, rows, request=request, epochs=50)
+    assert (history.interrupted, history.epochs, history.best_epoch) == (True, [], 0)
     assert history.best.keys() == network.state_dict().keys()
 
 
@@ -247,7 +245,7 @@ def test_the_loop_takes_the_steps_of_a_bare_loop():
     copy.load_state_dict(network.state_dict())
     config = Config(epochs=2, batch_size=32)
     torch.manual_seed(1)
-    history, _ = run(network, rows, epochs=2, batch_size=32, patience=9)
+    history = run(network, rows, epochs=2, batch_size=32, patience=9)
     torch.manual_seed(1)
     optimizer = torch.optim.AdamW(copy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     order = SeededBatches(100, 32, config.seed)

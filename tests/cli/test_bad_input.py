@@ -33,7 +33,7 @@ WRONG = {
     "a file for a folder": (["train", "digits", "--output", "t.csv"], 1, "A file of that name is there"),
     "too few epochs": (["train", "digits", "--epochs", "0"], 2, "--epochs has to lie between 1 and 1,000,000"),
     "a target for images": (["train", "digits", "--target", "x"], 2, "--target is for a table, and digits is images"),
-    "a flag of images": (["train", "t.csv", "--target", "kind", "--strict"], 2, "--strict is for images"),
+    "a flag of images": (["train", "t.csv", "--target", "kind", "--max-pixels", "9"], 2, "--max-pixels is for images"),
     "half precision": (["train", "digits", "--precision", "fp16", "--device", "cpu"], 2, "--precision bf16"),
     "two separators": (["train", "t.csv", "--target", "kind", "--separator", ";;"], 2, "--separator has to be one"),
     "a folder with a table": (["train", "one", "--target", "kind"], 1, "none called train: name it (one/data.csv)"),

@@ -1,4 +1,4 @@
-"""From inputs to features: a small network for small images, any timm model by name, an MLP for tables."""
+"""From inputs to features: a small network for small images, any timm model by name, an MLP for tables; texts."""
 
 import math
 from typing import Any
@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import hub
+from lastlayer.classifier import encoders, hub
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 
-SMALL_CNN, MLP = "small-cnn", "mlp"
+SMALL_CNN, MLP, NGRAMS = "small-cnn", "mlp", "ngrams"
 _SMALL_IMAGE = 64  # up to this side the small network serves by default, and reads images at their own size
 _DEFAULT_TIMM = "resnet18"
 _FULL_SIDE = 24  # the small network convolves larger images at half their size or less
@@ -25,14 +26,48 @@ _LEAST_TIMM = 32  # what five halvings leave one pixel of
 def check(config: Config, kind: str) -> None:
     """Refuse a backbone that does not read this kind of data, or that nobody knows."""
     name = config.backbone
-    if kind == "table" and name not in ("auto", MLP):
-        raise ConfigError(f"{option('backbone', name)} reads images; a table is read by {MLP!r} (the default).")
-    if kind == "image" and name == MLP:
+    if kind == "table":
+        if name == SMALL_CNN or (encoders.is_encoder(name) and need("timm").is_model(name.split(".")[0])):
+            raise ConfigError(
+                f"{option('backbone', name)} reads images; a table is read by {MLP!r}, its text columns by "
+                f"{NGRAMS!r} or a text encoder."
+            )
+        if encoders.is_encoder(name):
+            encoders.opened(name)
+        elif config.pretrained:
+            raise ConfigError(f"{option('pretrained', True)} is for a backbone with published weights: name one.")
+        return
+    if name in (MLP, NGRAMS):
         raise ConfigError(
             f"{option('backbone', name)} reads tables; for images take {SMALL_CNN!r} or the name of a timm model."
         )
-    if name not in ("auto", MLP, SMALL_CNN):
+    if name not in ("auto", SMALL_CNN):
         _known(name)
+
+
+def brings_weights(name: str) -> bool:
+    """Whether it starts from weights without being asked to: who names a folder names what is in it."""
+    return encoders.in_folder(name)
+
+
+def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
+    """The backbone of a table whose columns are known."""
+    name = config.backbone
+    if not spec.texts:
+        if name in ("auto", MLP):
+            return MLP
+        raise ConfigError(
+            f"{option('backbone', name)} reads text, and no column is text. Name one with {option('text')}, or leave "
+            f"{option('backbone')} out."
+        )
+    if not encoders.is_encoder(name):
+        return NGRAMS
+    if not config.pretrained and not encoders.in_folder(name):
+        journal.say(
+            f"Backbone: {name} without its published weights: it starts from scratch, which needs much data. With "
+            f"{option('pretrained', True)} it starts from them."
+        )
+    return name
 
 
 def choose(config: Config, kind: str, own_size: int, journal: Journal) -> tuple[str, int]:
@@ -75,12 +110,19 @@ def _timm_size(name: str, own_size: int) -> int:
 def build(name: str, spec: ImageSpec | TableSpec, *, pretrained: bool = False, journal: Journal | None = None) -> Any:
     """Make the backbone, and return it with the number of features that it gives."""
     if isinstance(spec, TableSpec):
-        table = TableNet(spec.number_width, spec.index_sizes)
+        table = _of_columns(name, spec, pretrained, journal)
         return table, table.features
     if name == SMALL_CNN:
         small = SmallCNN(spec)
         return small, small.features
     return _timm(name, spec, pretrained, journal)
+
+
+def _of_columns(name: str, spec: TableSpec, pretrained: bool, journal: Journal | None) -> "TableNet | TextTable":
+    others = TableNet(spec.number_width, spec.index_sizes) if spec.number_width or spec.index_sizes else None
+    if spec.texts:
+        return TextTable(spec, name, others, pretrained=pretrained, journal=journal)
+    return others or TableNet(0, ())
 
 
 def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None) -> Any:

@@ -2,8 +2,9 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lastlayer.classifier.data.columns import TableSpec
+from lastlayer.classifier.data.encoding import encoded
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.errors import DataError
@@ -46,7 +48,7 @@ class Examples(Dataset[Any]):
         self.spec = spec
         self.is_table = isinstance(spec, TableSpec)
         if isinstance(spec, TableSpec):
-            self.table = spec.encode(rows.data)
+            self.table = encoded(spec, rows.data)
         else:
             self.pictures = list(rows.data["image"])
 
@@ -66,14 +68,27 @@ class Examples(Dataset[Any]):
         target = None if self.target is None else self.target[places]
         if isinstance(self.spec, TableSpec):
             problems = {place: self.table.problems[row] for place, row in enumerate(rows) if row in self.table.problems}
-            return Batch((self.table.numbers[places], self.table.indices[places]), target, problems)
+            texts = [part for text in self.table.texts for part in text.batch(rows)]
+            return Batch((self.table.numbers[places], self.table.indices[places], *texts), target, problems)
         return self._pictures(rows, target, self.spec)
 
-    def _pictures(self, rows: Sequence[int], target: Tensor | None, spec: ImageSpec) -> Batch:
+    def changed(self, rows: Sequence[int], change: Callable[[int, Any], Any]) -> Batch:
+        """Pictures of some rows, each changed by `change`, which gets its row and the decoded picture."""
+        assert isinstance(self.spec, ImageSpec)  # noqa: S101 - tables are not changed
+        target = None if self.target is None else self.target[torch.as_tensor(rows)]
+        return self._pictures(rows, target, self.spec, change)
+
+    def _pictures(
+        self,
+        rows: Sequence[int],
+        target: Tensor | None,
+        spec: ImageSpec,
+        change: Callable[[int, Any], Any] | None = None,
+    ) -> Batch:
         decoded, problems = [], {}
         for place, row in enumerate(rows):
             try:
-                decoded.append(spec.pixels(self.pictures[row]))
+                decoded.append(spec.pixels(self.pictures[row], change and partial(change, row)))
             except DataError as error:
                 problems[place] = str(error)
                 decoded.append(np.zeros((spec.size, spec.size, spec.channels), np.uint8))
@@ -85,12 +100,16 @@ class SeededBatches(Sampler[list[int]]):
 
     A last batch of one row joins the one before, since batch norm needs two; for the same reason a batch that would
     leave a process with fewer than two rows is computed whole by each.
+
+    Attributes:
+        epoch: Whose order comes next.
+        first: The batch that it begins with, where those before are done.
     """
 
     def __init__(self, rows: int, size: int, seed: int, process: int = 0, processes: int = 1) -> None:
         self.rows, self.size, self.seed = rows, size, seed
         self.process, self.processes = process, processes
-        self.epoch = 0
+        self.epoch, self.first = 0, 0
 
     def __len__(self) -> int:
         full, rest = divmod(self.rows, self.size)
@@ -98,7 +117,7 @@ class SeededBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.rows).tolist()
-        for number in range(len(self)):
+        for number in range(self.first, len(self)):
             start, mine = number * self.size, self._mine(number)
             yield order[start + mine.start : start + mine.stop]
 
@@ -110,6 +129,11 @@ class SeededBatches(Sampler[list[int]]):
         """How much the mean over this process's rows counts in the mean over the batch."""
         return len(self._mine(number)) / self.size_of(number) if self._divides(number) else 1 / self.processes
 
+    def least_share(self, number: int) -> int:
+        """How many rows of a batch a process has at least."""
+        rows = self.size_of(number)
+        return rows // self.processes if self._divides(number) else rows
+
     def _divides(self, number: int) -> bool:
         return self.size_of(number) >= 2 * self.processes
 
@@ -120,12 +144,26 @@ class SeededBatches(Sampler[list[int]]):
         return range(rows * self.process // self.processes, rows * (self.process + 1) // self.processes)
 
 
+class WithEpoch(Sampler[tuple[int, list[int]]]):
+    """The batches of another, each with the epoch that it belongs to."""
+
+    def __init__(self, order: SeededBatches) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        for rows in self.order:
+            yield self.order.epoch, rows
+
+
 def in_order(rows: range, size: int = 1024) -> list[list[int]]:
     """Batches of rows in their own order."""
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def loader(examples: Examples, batches: Any, workers: int) -> DataLoader[Batch]:
+def loader(examples: Dataset[Any], batches: Any, workers: int) -> DataLoader[Batch]:
     """Fetch `batches` of `examples`, in `workers` processes where there are any."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # who asks for more workers than cores may

@@ -1,6 +1,7 @@
 """The one place where what the disk refuses becomes a message."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,3 +46,33 @@ def cannot_write(path: Path, refused: OSError) -> SaveError:
     advice = _WRITE_ADVICE.get(refused.errno or 0, "Look at that disk")
     return SaveError(f"{path} cannot be written ({refused.strerror or refused}). {advice}, or name another "
                      f"{option('output')}.")  # fmt: skip
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside, flush to the disk, then rename: whoever looks sees the old file or the new one.
+
+    The folder is flushed too, or a power cut could take the new name back.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        flush_folder(path.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise cannot_write(path, error) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the system has a way to."""
+    if os.name == "nt":  # a folder cannot be opened there
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -1,6 +1,6 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
-import math
+import secrets
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
@@ -11,27 +11,51 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import backbones, diagnosis, processes, run_folder, training
+from lastlayer.classifier import (
+    augmentation,
+    backbones,
+    deciding,
+    diagnosis,
+    objective,
+    processes,
+    resuming,
+    run_folder,
+    sentences,
+    tracking,
+    training,
+)
 from lastlayer.classifier.batches import Examples
+from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
+from lastlayer.classifier.data.checks import Finding
+from lastlayer.classifier.data.checks import during as checks
 from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
+from lastlayer.classifier.data.contents import contents_of
+from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
-from lastlayer.classifier.evaluation import Evaluation, Judged, evaluate, evaluate_rows
+from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
+from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.objective import Objective
 from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
-from lastlayer.decisions import Calibration, calibrate, temperature
+from lastlayer.classifier.tracking import Trackers
+from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
 from lastlayer.messages.wording import option
+
+_LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
 
 
 @dataclass
@@ -44,41 +68,91 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
+    findings: list[Finding]
+    contents: Sequence[Hashable]  # equal where rows are
+    seen: dict[str, Seen]
+    fingerprint: str
 
 
-def fit(source: Any, config: Config, listener: Listener, folder: Path | None) -> tuple[Record, Network]:
-    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after."""
+def fit(
+    source: Any, config: Config, listener: Listener, folder: Path | None, earlier: Begun | None = None
+) -> tuple[Record, Network]:
+    """Train a classifier on `source`; with a `folder`, keep it there while it trains and after.
+
+    With `earlier`, go on with the run in `folder` that was cut off.
+    """
     started = time.monotonic()
-    helper = training.accelerator(config)
+    tracking.check(config, folder)
+    helper = training.accelerator(config, folder)
     journal = Journal(listener if helper.is_main_process else Silent())
-    folder = folder if helper.is_main_process else None
+    keeping, folder = folder, folder if helper.is_main_process else None
+    about = _begun(source, config, helper, earlier)
     with ExitStack() as claims:
         with processes.same_fate(helper):
-            backbones.check(config, _checked_kind(source, config))
-            if folder is not None:
+            backbones.check(config, checked_kind(source, config))
+            deciding.check(config)
+            objective.check(config)
+            augmentation.check(config)
+            if earlier is not None and keeping is not None:
+                resuming.check(keeping, earlier, about, journal)
+                claims.enter_context(resuming.held(folder))
+            elif folder is not None:
                 claims.enter_context(run_folder.claimed(folder))
+                resuming.begin(folder, about)
+                claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
-        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing)
+            if config.folds is not None:
+                cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
+            loss = _objective(ready, config, journal)
+            policy = _stated(ready, config, loss)
+            config = deciding.portable(objective.portable(config, loss, ready.task), policy, ready.task)
+            marks = resuming.marks(about, data=ready.fingerprint, loss=loss)
+            keeper = Keeper(keeping, config.checkpoint_minutes, helper, marks)
+            checkpoint = None if earlier is None else resuming.newest(keeper, journal)
+        spec = ModelSpec(ready.task, ready.backbone, ready.preprocessing, policy, loss)
         claims.enter_context(torch.random.fork_rng())
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
-        network = Network(spec, pretrained=config.pretrained, journal=journal)
+        pretrained = config.pretrained or backbones.brings_weights(config.backbone)
+        network = Network(spec, pretrained=pretrained, journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, folder)
+        trackers = Trackers(helper, keeping, config, about.id)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
+        folds = None
+        if config.folds is not None and not history.interrupted:
+            folds = cross_validate(
+                ready.rows,
+                ready.contents,
+                ready.split,
+                ready.target,
+                spec,
+                config,
+                journal,
+                lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
+            )
+            history.interrupted = folds is None
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        if folds is not None:
+            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
     return record, network
 
 
-def _checked_kind(source: Any, config: Config) -> str:
+def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> Begun:
+    data = str(source) if isinstance(source, (str, Path)) else None
+    name = secrets.token_hex(6) if earlier is None else earlier.id
+    return Begun(config, data, helper.num_processes, run_folder.versions(), name)
+
+
+def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
-    of_images = kind == "image" or config.image is not None
+    of_images = kind.startswith("image") or config.image is not None
     for name in config.given():
         kinds = APPLIES_TO.get(name, (kind,))
         if kind not in kinds and not (of_images and "image" in kinds):
@@ -89,9 +163,9 @@ def _checked_kind(source: Any, config: Config) -> str:
 
 
 def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
-    rows = sources.open_labelled(source, config, journal)
+    rows = with_groups(sources.open_labelled(source, config, journal), config, journal)
     labels = rows.labels or []
-    check_labels(labels, config, _folders(source))
+    check_labels(labels, config, class_folders(source))
     if rows.kind == "table":
         check_features(rows.data, config)
     seen: dict[str, Seen] = {}
@@ -104,10 +178,11 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
             advice=f", or leave {option('strict', True)} out to go on without",
         )
         seen = dict(zip(rows.names, looks, strict=True))
-        check_labels(rows.labels or [], config, _folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else _contents(rows, config)
+        check_labels(rows.labels or [], config, class_folders(source))
+    contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    whole = rows
     rows, split = split_rows(
-        rows,
+        whole,
         contents,
         validation=config.validation,
         calibration=config.calibration,
@@ -115,35 +190,66 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         seed=config.seed,
         journal=journal,
     )
+    found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
+    contents = checks.of_kept(whole, rows, contents)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
+    backbone, preprocessing = _learn(rows, split, seen, config, journal)
+    fingerprint = resuming.fingerprint(rows, contents, split._asdict(), target)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
+
+
+def _learn(
+    rows: Rows, split: Split, seen: dict[str, Seen], config: Config, journal: Journal
+) -> tuple[str, ImageSpec | TableSpec]:
+    """The backbone, and how inputs become tensors, from training rows only."""
     training_rows = rows.select(split.train)
     looks = [seen[name] for name in training_rows.names] if seen else []
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
-    preprocessing: ImageSpec | TableSpec
     if rows.kind == "image":
-        pictures = list(training_rows.data["image"])
-        preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
-    else:
-        preprocessing = learn_columns(training_rows.data, config, journal)
-    return _Prepared(rows, split, task, target, backbone, preprocessing)
+        return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
+    columns = learn_columns(_sample(training_rows.data, journal), config, journal)
+    return backbones.for_columns(config, columns, journal), columns
 
 
-def _folders(source: Any) -> Sequence[str]:
+def _sample(data: Any, journal: Journal) -> Any:
+    """The rows that scales, categories and words are learnt from: all, or an even sample of very many."""
+    step = -(-len(data) // _LEARN_FROM)
+    if step < 2:
+        return data
+    journal.say(
+        f"What columns hold is learnt from {-(-len(data) // step):,} training rows of {len(data):,}, evenly taken."
+    )
+    return data.select(range(0, len(data), step))
+
+
+def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
+    """Train as for the final model, in silence, and give calibrated logits of the rows that are held out."""
+    quiet, config = Journal(Silent()), replace(config, seed=config.seed + fold)
+    backbone, preprocessing = _learn(ready.rows, split, ready.seen, config, quiet)
+    ready = replace(ready, split=split, backbone=backbone, preprocessing=preprocessing)
+    loss = _objective(ready, config, quiet)
+    spec = ModelSpec(ready.task, backbone, preprocessing, _stated(ready, config, loss), loss)
+    torch.manual_seed(config.seed)
+    network = Network(spec, pretrained=config.pretrained, journal=quiet)
+    parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
+    keeper = Keeper(None, config.checkpoint_minutes, helper)
+    history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
+    workers = training.workers(config, ready.rows.kind)
+    held_out = "calibration" if "calibration" in parts else "validation"
+    logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
+    policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config).policy
+    judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
+    of_training = replace(policy, trained=None, deployed=None)  # the rows are of the world of training
+    return Judged(of_training.logits(judged), not history.interrupted)
+
+
+def class_folders(source: Any) -> Sequence[str]:
     """The class folders, so that empty ones count as classes too."""
     path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
     is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
     return images.class_folders(path) if path is not None and is_images else ()
-
-
-def _contents(rows: Rows, config: Config) -> list[Hashable]:
-    """One number per row of a table, equal where all features are that are looked at."""
-    frame = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names]).to_pandas()
-    for name in frame.columns:
-        if frame[name].dtype.kind == "O":
-            frame[name] = frame[name].astype(str)  # lists and the like cannot be hashed as they are
-    return [int(digest) for digest in need("pandas").util.hash_pandas_object(frame, index=False)]
 
 
 def _examples(ready: _Prepared, rows: list[int]) -> Examples:
@@ -158,7 +264,9 @@ def _train(
     journal: Journal,
     request: StopRequest,
     helper: Any,
-    folder: Path | None,
+    keeper: Keeper,
+    trackers: Trackers,
+    checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
@@ -170,11 +278,6 @@ def _train(
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
         f"{together}"
     )
-
-    def keep(weights: training.Weights) -> None:
-        if folder is not None:
-            run_folder.write_checkpoint(folder, weights)
-
     history = training.train(
         network,
         parts["train"],
@@ -184,7 +287,9 @@ def _train(
         journal=journal,
         request=request,
         helper=helper,
-        on_best=keep,
+        keeper=keeper,
+        trackers=trackers,
+        checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
     diagnosis.of_curve(history, ready.task.choices, journal)
@@ -221,21 +326,24 @@ def _finish(
         if name in parts
     }
     held_out = "calibration" if "calibration" in parts else "validation"
-    found = calibrate(logits[held_out], parts[held_out].labelled)
-    calibration = _calibration(found)
-    journal.say(calibration)
-    spec = replace(spec, temperature=found.temperature)
+    found = deciding.fitted(spec.policy, logits[held_out], parts[held_out].labelled, ready.task, config)
+    for sentence in (found.calibration, *found.said):
+        journal.say(sentence)
+    spec = replace(spec, policy=found.policy)
     judge = "test" if "test" in logits else "validation"
     judged = ready.rows.select(getattr(ready.split, judge))
     target = parts[judge].labelled
-    evaluation = evaluate(logits[judge], target, judged.names, ready.task, found.temperature, judge)
+    evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
+    if evaluation.decided is not None and evaluation.decided.coverage is not None:
+        journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge))
     worst = evaluation.worst[0].row
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},
         "classes": _class_counts(ready),
+        "findings": [finding.to_dict() for finding in ready.findings],
         "left_out": [asdict(each) for each in ready.rows.left_out],
         "notes": journal.notes,
-        "calibration": {name: value for name, value in asdict(found).items() if value == value},
+        **found.facts,
         "training": {
             "best_epoch": history.best_epoch,
             "interrupted": history.interrupted,
@@ -251,7 +359,7 @@ def _finish(
         config=config,
         epochs=history.epochs,
         best_epoch=history.best_epoch,
-        calibration=calibration,
+        calibration=found.calibration,
         notes=journal.notes,
         left_out=data["left_out"],
         evaluation=evaluation,
@@ -274,17 +382,20 @@ def _finish(
     )
 
 
-def _calibration(found: Calibration) -> str:
-    scores = f"log-loss of held-out rows {found.before:.4f} → {found.after:.4f}"
-    if found.kept:
-        return f"Temperature {found.temperature:.4f} is kept: {scores}."
-    if math.isnan(found.fitted):
-        return "Temperature stays 1: there are too few rows to fit one."
-    if found.fitted == temperature.LEAST:
-        return "Temperature stays 1: every row that could tell is right, so nothing says how sure is too sure."
-    if found.fitted == temperature.MOST:
-        return "Temperature stays 1: rows that it is fitted to are predicted no better than at random."
-    return f"Temperature stays 1: the fitted {found.fitted:.4f} does not help rows it was not fitted to ({scores})."
+def _stated(ready: _Prepared, config: Config, loss: Objective) -> Policy:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    return deciding.stated(ready.task, counts, len(rows), config, weight=loss.weight, pos_weight=loss.pos_weight)
+
+
+def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
+    rows = ready.split.train
+    counts = _counts(ready.target[rows], len(ready.task.classes))
+    found = objective.objective(config, ready.task, counts, len(rows))
+    sentence = objective.said(found, ready.task)
+    if sentence is not None:
+        journal.say(sentence)
+    return found
 
 
 def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
@@ -324,8 +435,29 @@ def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str)
     """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
     task = spec.task
     truth = None if target is None else target.double() if task.kind == "multilabel" else int(target)
-    trace = explain(logits, truth, classes=task.names, kind=task.kind, temperature=spec.temperature)
-    context = {"input": name, "prediction": task.spelled(task.decided(logits.unsqueeze(0))[0])}
+    policy, alone = spec.policy, logits.unsqueeze(0)
+    if policy.corrects or isinstance(policy.temperature, tuple):  # more than one number between logits and these
+        z, divided = policy.logits(alone)[0], 1.0
+    else:
+        z, divided = logits, policy.temperature
+    threshold = policy.thresholds[0] if policy.thresholds and len(set(policy.thresholds)) == 1 else 0.5
+    trace = explain(
+        z,
+        truth,
+        classes=task.names,
+        kind=task.kind,
+        temperature=divided,
+        threshold=threshold if 0 < threshold < 1 else 0.5,
+    )
+    decision = policy.decide(alone)[0]
+    open_ = decision == ABSTAINED
+    context = {"input": name, "prediction": task.spelled(decision.clamp_min(0))}
+    if bool(open_.any()):
+        left = (
+            [each for each, is_open in zip(task.names, open_.tolist(), strict=True) if is_open] if open_.dim() else []
+        )
+        context = {"input": name, "prediction": "left undecided" if not left else context["prediction"]}
+        context |= {"undecided": ", ".join(left)} if left else {}
     if trace.kind == "multiclass":
         facts = trace["decision"].facts
         context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
@@ -342,7 +474,7 @@ def judged_again(record: Record) -> Evaluation:
     return evaluate_rows(kept_rows(record))
 
 
-def kept_rows(record: Record) -> Judged:
+def kept_rows(record: Record) -> JudgedRows:
     """A run's own test rows, or validation rows where it has none, with the logits it kept."""
     table = record.predictions.to_pydict()
     judge = "test" if "test" in table["split"] else "validation"
@@ -350,7 +482,7 @@ def kept_rows(record: Record) -> Judged:
     task = record.spec.task
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return Judged(_kept_logits(record, table)[rows], target, names, task, record.spec.temperature, judge)
+    return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
 
 
 def _answer(kept: str | list[str]) -> Answer:
@@ -364,6 +496,36 @@ def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
         return None
     row = table["input"].index(name)
     return _kept_logits(record, table)[row], _answer(table["target"][row])
+
+
+def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list[str]]:
+    """The run with decisions as `settings` say, fitted on the logits that it kept; and what was decided.
+
+    Its report and its card stay those of the training.
+    """
+    task, table = record.spec.task, record.predictions.to_pydict()
+    config = Config.of(deciding.overruling(settings), record.config)
+    counts = [record.data["classes"]["train"][name] for name in task.names]
+    before = record.spec.policy
+    asked = deciding.stated(
+        task, counts, record.data["rows"]["train"], config, weight=before.weight, pos_weight=before.pos_weight
+    )
+    part = "calibration" if "calibration" in table["split"] else "validation"
+    rows = [row for row, name in enumerate(table["split"]) if name == part]
+    target = task.targets([_answer(table["target"][row]) for row in rows])
+    found = deciding.decided_again(
+        replace(asked, temperature=before.temperature), _kept_logits(record, table)[rows], target, task, config
+    )
+    said = list(found.said)
+    if config.coverage is not None and "test" in table["split"]:
+        rows = [row for row, name in enumerate(table["split"]) if name == "test"]
+        target = task.targets([_answer(table["target"][row]) for row in rows])
+        measured = deciding.decided(found.policy, _kept_logits(record, table)[rows], target)
+        if measured is not None and measured.coverage is not None:
+            said.append(sentences.covered(measured.coverage, task, "test"))
+    data = {**record.data, **found.facts, "notes": [*record.data["notes"], *said]}
+    spec = replace(record.spec, policy=found.policy)
+    return replace(record, config=deciding.portable(config, found.policy, task), spec=spec, data=data), said
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:

@@ -17,7 +17,7 @@ def in_short() -> Iterator[None]:
     before, levels = constants.HF_HUB_OFFLINE, [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
-    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or not answers()
     try:
         yield
     finally:
@@ -26,9 +26,10 @@ def in_short() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _answers(endpoint: str) -> bool:
+def answers() -> bool:
+    """Whether the Hub does."""
     try:
-        need("huggingface_hub").get_session().head(endpoint, timeout=_PATIENCE)
+        need("huggingface_hub").get_session().head(need("huggingface_hub.constants").ENDPOINT, timeout=_PATIENCE)
     except Exception:  # noqa: BLE001 - the client raises the errors of whatever carries it
         return False
     return True

@@ -75,11 +75,11 @@ class Journal:
         self.notes.append(text)
         self.listener.note(text)
 
-    def track(self, items: Iterable[Item], doing: str, total: int) -> Iterator[Item]:
-        """Pass `items` through and report the progress, at most ten times a second."""
+    def track(self, items: Iterable[Item], doing: str, total: int, first: int = 0) -> Iterator[Item]:
+        """Pass `items` through and report the progress, at most ten times a second; `first` are done already."""
         last = 0.0
         try:
-            for done, item in enumerate(items):
+            for done, item in enumerate(items, first):
                 now = time.monotonic()
                 if now - last > 0.1:
                     self.listener.progress(doing, done, total)

@@ -15,10 +15,12 @@ from lastlayer.classifier.data.rows import LeftOut, plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Predictions:
         task: The classes.
         logits: float64, (rows, classes), or (rows) for a binary task.
         probabilities: Calibrated, float64, (rows, classes).
+        policy: How they become decisions.
         problems: Why a row could not be read, by its number; its probabilities mean nothing.
         left_out: What stood among the inputs and is none, such as a text file in a folder of images.
     """
@@ -38,6 +41,7 @@ class Predictions:
     task: Task
     logits: Tensor
     probabilities: Tensor
+    policy: Policy
     problems: dict[int, str]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -53,15 +57,26 @@ class Predictions:
             parts[0].task,
             torch.cat([part.logits for part in parts]),
             torch.cat([part.probabilities for part in parts]),
+            parts[0].policy,
             {start + row: why for start, part in zip(starts, parts, strict=True) for row, why in part.problems.items()},
             tuple(each for part in parts for each in part.left_out),
         )
 
     @classmethod
-    def of_nothing(cls, name: str, task: Task, why: str) -> "Predictions":
+    def of_nothing(cls, name: str, task: Task, policy: Policy, why: str) -> "Predictions":
         """One row for an input that cannot be opened."""
         unknown = torch.full((1, len(task.classes)), torch.nan, dtype=torch.float64)
-        return cls([name], task, unknown[:, 0] if task.kind == "binary" else unknown, unknown, {0: why})
+        return cls([name], task, unknown[:, 0] if task.kind == "binary" else unknown, unknown, policy, {0: why})
+
+    @property
+    def decisions(self) -> Tensor:
+        """Class indices (rows), or 0 and 1 (rows, labels); −1 where nothing is decided. Problems mean nothing."""
+        return self.policy.decide(torch.nan_to_num(self.logits, 0.0, 0.0, 0.0))
+
+    @property
+    def sets(self) -> Tensor | None:
+        """Which classes are in the set of each row, (rows, classes); None where the policy makes no sets."""
+        return None if self.policy.sets is None else self.policy.set_of(torch.nan_to_num(self.logits, 0.0, 0.0, 0.0))
 
     def refuse_problems(self, advice: str = "") -> "Predictions":
         """Return self; where an array has no place for a row that could not be read, raise instead, with `advice`."""
@@ -74,7 +89,11 @@ class Predictions:
         return self
 
     def table(self, *, top_k: int = 1, every_class: bool = False) -> list[dict[str, Any]]:
-        """One dictionary per row: input, prediction, probability; more of both with `top_k`; error where there is."""
+        """One dictionary per row: input, prediction, probability; more of both with `top_k`; error where there is.
+
+        With a price of abstaining there is `abstain`: whether the row is left undecided, or which of its labels are.
+        With prediction sets there is `set`: the classes that hold the true one as often as was promised.
+        """
         if not 1 <= top_k <= len(self.task.classes):
             raise ConfigError(
                 f"{option('top_k')} has to lie between 1 and the {len(self.task.classes)} classes, got {top_k}."
@@ -86,32 +105,48 @@ class Predictions:
                 f"{option('every_class', True)} shows the probability of each."
             )
         order = self.probabilities.argsort(dim=1, descending=True, stable=True).tolist()
-        if several:
-            return [self._labels(row, order[row], every_class) for row in range(len(self))]
-        order = [places[:top_k] for places in order]
-        values = self.probabilities.tolist()
-        return [self._row(row, order[row], values[row], every_class) for row in range(len(self))]
+        decisions, made = self.decisions.tolist(), self.sets
+        sets, values = None if made is None else made.tolist(), self.probabilities.tolist()
+        rows = []
+        for row, (places, decision) in enumerate(zip(order, decisions, strict=True)):
+            if several:
+                entry = self._labels(row, places, decision, values[row])
+            else:
+                first = [] if decision == ABSTAINED else [decision]  # costs may decide for another than the likeliest
+                ranked = first + [place for place in places if place not in first]
+                entry = self._row(row, ranked[:top_k], decision == ABSTAINED, values[row])
+            if sets is not None:
+                held = [place for place in places if sets[row][place]]
+                entry["set"] = [self.task.classes[place] for place in held] if row not in self.problems else None
+            rows.append(entry | self._rest(row, every_class, values[row]))
+        return rows
 
-    def _row(self, row: int, order: list[int], values: list[float], every_class: bool) -> dict[str, Any]:
+    def _row(self, row: int, order: list[int], abstains: bool, values: list[float]) -> dict[str, Any]:
         fine = row not in self.problems
         entry: dict[str, Any] = {"input": self.names[row]}
         for place, index in enumerate(order, start=1):
             suffix = "" if place == 1 else f"_{place}"
-            entry[f"prediction{suffix}"] = self.task.classes[index] if fine else None
-            entry[f"probability{suffix}"] = values[index] if fine else None
-        return entry | self._rest(row, every_class)
+            shown = fine and not (place == 1 and abstains)
+            entry[f"prediction{suffix}"] = self.task.classes[index] if shown else None
+            entry[f"probability{suffix}"] = values[index] if shown else None
+        if self.policy.abstain is not None:
+            entry["abstain"] = abstains if fine else None
+        return entry
 
-    def _labels(self, row: int, order: list[int], every_class: bool) -> dict[str, Any]:
+    def _labels(self, row: int, order: list[int], decision: list[int], values: list[float]) -> dict[str, Any]:
         """The labels that hold, most probable first, with their probabilities."""
-        entry: dict[str, Any] = {"input": self.names[row], "prediction": None, "probability": None}
-        if row not in self.problems:
-            held = [place for place in order if self.probabilities[row, place] > 0.5]
-            entry["prediction"] = [self.task.classes[place] for place in held]
-            entry["probability"] = self.probabilities[row, held].tolist()
-        return entry | self._rest(row, every_class)
+        fine = row not in self.problems
+        held = [place for place in order if decision[place] == 1]
+        entry: dict[str, Any] = {"input": self.names[row]}
+        entry["prediction"] = [self.task.classes[place] for place in held] if fine else None
+        entry["probability"] = [values[place] for place in held] if fine else None
+        if self.policy.abstain is not None:
+            left = [self.task.classes[place] for place in order if decision[place] == ABSTAINED]
+            entry["abstain"] = left if fine else None
+        return entry
 
-    def _rest(self, row: int, every_class: bool) -> dict[str, Any]:
-        fine, values = row not in self.problems, self.probabilities[row].tolist()
+    def _rest(self, row: int, every_class: bool, values: list[float]) -> dict[str, Any]:
+        fine = row not in self.problems
         entry: dict[str, Any] = {}
         if every_class:
             entry |= {
@@ -121,15 +156,17 @@ class Predictions:
             entry["error"] = self.problems.get(row)
         return entry
 
-    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False) -> None:
-        """Write the table to a .csv, .jsonl or .parquet file."""
+    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False, keep_formulas: bool = False) -> None:
+        """Write the table to a .csv, .jsonl or .parquet file; `keep_formulas` as for `as_csv`."""
         check_format(path)
         rows = self.table(top_k=top_k, every_class=every_class)
         try:
             if path.suffix.lower() == ".parquet":
                 need("pyarrow.parquet").write_table(need("pyarrow").Table.from_pylist(rows), path)
             else:
-                path.write_text(as_csv(rows) if path.suffix.lower() == ".csv" else as_jsonl(rows), encoding="utf-8")
+                csv_ = path.suffix.lower() == ".csv"
+                text = as_csv(rows, keep_formulas=keep_formulas) if csv_ else as_jsonl(rows)
+                path.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -142,18 +179,30 @@ def check_format(path: Path) -> None:
         )
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a header; numbers in full."""
+def as_csv(rows: list[dict[str, Any]], *, header: bool = True, keep_formulas: bool = False) -> str:
+    """Rows as CSV; numbers in full.
+
+    A spreadsheet would run a text that begins with = + - @, a tab or a carriage return as a formula: a file may be
+    called =cmd|.... An apostrophe before it makes it a text, unless `keep_formulas`.
+
+    >>> print(as_csv([{"input": "=1+1.png", "probability": -0.5}]), end="")
+    input,probability
+    '=1+1.png,-0.5
+    """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["input"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    heads = list(rows[0]) if rows else ["input"]
+    if header:
+        writer.writerow(heads)
+    writer.writerows([_cell(row.get(head), keep_formulas) for head in heads] for row in rows)
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, keep_formulas: bool) -> Any:
     """A cell of a text table; of several labels or their probabilities one after the other, with | between."""
-    return "|".join(map(str, value)) if isinstance(value, list) else value
+    text = "|".join(map(str, value)) if isinstance(value, list) else value
+    harmless = keep_formulas or not isinstance(text, str) or not text.startswith(_FORMULA)
+    return text if harmless else f"'{text}"
 
 
 def as_jsonl(rows: list[dict[str, Any]]) -> str:

@@ -50,6 +50,14 @@ def total(value: Tensor, helper: Any) -> Tensor:
     return summed
 
 
+def of_each(value: Tensor, helper: Any) -> Tensor:
+    """The values of all processes, one after the other along a new first axis; on the CPU."""
+    if helper.num_processes == 1:
+        return value.unsqueeze(0).to("cpu")
+    gathered: Tensor = helper.gather(value.unsqueeze(0).to(helper.device))
+    return gathered.to("cpu")
+
+
 def share_buffers(network: nn.Module, helper: Any) -> None:
     """Give every process the buffers of the first: each gathers its own statistics of batch norm."""
     if helper.num_processes > 1:

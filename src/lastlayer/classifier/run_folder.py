@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,22 +13,27 @@ from typing import Any, TypeVar
 
 import torch
 
+from lastlayer.classifier import checkpoints
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.files import cannot_write, reading
+from lastlayer.classifier.files import cannot_write, reading, write_whole
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.tracking import CSV, as_csv
 from lastlayer.classifier.training import Weights
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveError
 from lastlayer.messages.wording import option
 
 FORMAT = 1
-MANIFEST, CHECKPOINT = "manifest.json", "checkpoints/best.safetensors"
+TOKENIZER = "tokenizer.json"  # of models that read text
+MANIFEST = "manifest.json"
 FILES = (
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
     "report.html", "card.md",
 )  # fmt: skip
+OPTIONAL = (CSV,)  # runs of older versions have none
+FOLDS = "folds.parquet"  # where there was a cross-validation
 Content = TypeVar("Content")
 
 
@@ -46,6 +52,7 @@ class Record:
         predictions: An Arrow table of the logits of the validation and test rows.
         report: HTML.
         card: Markdown.
+        folds: An Arrow table of what each fold's model said of its rows; None without cross-validation.
     """
 
     config: Config
@@ -58,6 +65,7 @@ class Record:
     predictions: Any
     report: str
     card: str
+    folds: Any = None
 
 
 @contextmanager
@@ -69,9 +77,9 @@ def claimed(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        best = folder / CHECKPOINT
-        if not best.exists() and not (folder / MANIFEST).exists():
-            shutil.rmtree(best.parent, ignore_errors=True)
+        if not checkpoints.exists(folder) and not (folder / MANIFEST).exists():
+            shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+            (folder / CSV).unlink(missing_ok=True)
             with suppress(OSError):  # somebody put something there
                 for each in made:
                     each.rmdir()
@@ -84,7 +92,7 @@ def new_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         taken = any(folder.iterdir())
         if not taken:
-            (folder / CHECKPOINT).parent.mkdir()  # of two runs that start together, one makes it
+            (folder / checkpoints.FOLDER).mkdir()  # of two runs that start together, one makes it
     except FileExistsError as error:
         if not folder.is_dir():
             raise cannot_write(folder, error) from error
@@ -99,27 +107,27 @@ def new_folder(folder: Path) -> Path:
     return folder
 
 
-def write_checkpoint(folder: Path, weights: Weights) -> None:
-    """Keep the best weights so far; `write` removes them when the run is whole."""
-    _write(folder / CHECKPOINT, _packed(weights))
-
-
 def write(folder: Path, record: Record) -> None:
     """Write the run; the manifest comes last, so that a folder without one is not whole."""
     model = {"format": FORMAT, "versions": record.versions, **record.spec.to_dict()}
+    texts = model["preprocessing"].pop("texts", None)
     about = {"lastlayer": record.versions["lastlayer"], "data": record.data_name}
     files = {
         "config.yaml": record.config.to_yaml(about).encode(),
         "model.safetensors": _packed(record.weights),
         "model.json": _json(model),
         "metrics.jsonl": "".join(json.dumps(asdict(epoch)) + "\n" for epoch in record.epochs).encode(),
+        CSV: as_csv(record.epochs),
         "data.json": _json(record.data),
         "predictions.parquet": _parquet(record.predictions),
         "report.html": record.report.encode(),
         "card.md": record.card.encode(),
+        **({TOKENIZER: _json({"columns": texts}, indent=None)} if texts else {}),
     }
+    if record.folds is not None:
+        files[FOLDS] = _parquet(record.folds)
     for name, content in files.items():
-        _write(folder / name, content)
+        write_whole(folder / name, content)
     manifest = {
         "format": FORMAT,
         "files": {
@@ -127,8 +135,8 @@ def write(folder: Path, record: Record) -> None:
             for name, content in files.items()
         },
     }
-    _write(folder / MANIFEST, _json(manifest))
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    write_whole(folder / MANIFEST, _json(manifest))
+    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
 
 
 def read(folder: Path) -> Record:
@@ -142,6 +150,8 @@ def read(folder: Path) -> Record:
             f"{folder} is a run of format {model.get('format')!r}; this lastlayer reads format {FORMAT}. Use the "
             f"lastlayer that wrote it ({wrote})."
         )
+    if _reads_text(model):
+        model["preprocessing"]["texts"] = _part(folder, TOKENIZER, lambda path: _read_json(path)["columns"])
     spec = _part(folder, "model.json", lambda path: ModelSpec.from_dict(model))
     return Record(
         config=_part(folder, "config.yaml", Config.from_yaml),
@@ -156,6 +166,7 @@ def read(folder: Path) -> Record:
         predictions=_part(folder, "predictions.parquet", lambda path: _kept(path, spec)),
         report=_part(folder, "report.html", _text),
         card=_part(folder, "card.md", _text),
+        folds=_part(folder, FOLDS, need("pyarrow.parquet").read_table) if (folder / FOLDS).exists() else None,
     )
 
 
@@ -194,13 +205,17 @@ def verify(folder: Path) -> None:
         if not folder.is_dir():
             raise DataNotFoundError(f"there is no run folder {str(folder)!r}. 'lastlayer train' makes one.")
         if not (folder / MANIFEST).is_file():
-            unfinished = " Its training did not finish." if (folder / CHECKPOINT).parent.is_dir() else ""
+            cut_off = (folder / checkpoints.FOLDER).is_dir()
+            command = f"lastlayer train --resume {shlex.quote(str(folder))}"
+            unfinished = f" Its training did not finish: '{command}' goes on with it." if cut_off else ""
             raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
         listed = _read_json(folder / MANIFEST).get("files")
         entries = listed if isinstance(listed, dict) else {}
-        unlisted = [name for name in FILES if not isinstance(entries.get(name), dict)]
-        missing = [name for name in FILES if not (folder / name).is_file()]
-        changed = [name for name in FILES if name not in missing + unlisted and _differs(folder / name, entries[name])]
+        extra = [name for name in OPTIONAL if isinstance(entries.get(name), dict)]
+        names = (*_files_of(folder), *extra, *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
+        unlisted = [name for name in names if not isinstance(entries.get(name), dict)]
+        missing = [name for name in names if not (folder / name).is_file()]
+        changed = [name for name in names if name not in missing + unlisted and _differs(folder / name, entries[name])]
     found = {"missing": missing, "changed since it was written": changed, f"not listed in {MANIFEST}": unlisted}
     if missing or changed or unlisted:
         said = "; ".join(f"{what}: {examples(names, 9)}" for what, names in found.items() if names)
@@ -208,6 +223,23 @@ def verify(folder: Path) -> None:
             f"the run folder {folder} is not as it was written ({said}). Restore it from a copy, or train "
             "again; a changed model is never loaded silently."
         )
+
+
+def _files_of(folder: Path) -> tuple[str, ...]:
+    """What the manifest has to name."""
+    try:
+        model = _read_json(folder / "model.json")
+    except RunError:
+        return FILES  # its checksum tells
+    return (*FILES, TOKENIZER) if _reads_text(model) else FILES
+
+
+def _reads_text(model: dict[str, Any]) -> bool:
+    """Whether a model has text columns, by its model.json as it is read."""
+    preprocessing = model.get("preprocessing")
+    columns = preprocessing.get("columns") if isinstance(preprocessing, dict) else None
+    kinds = [column.get("kind") for column in columns or () if isinstance(column, dict)]
+    return "text" in kinds
 
 
 def _differs(path: Path, listed: dict[str, Any]) -> bool:
@@ -227,21 +259,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write beside, flush to the disk, then rename: whoever looks sees the old file or the new one."""
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
-
-
 def _packed(weights: Weights) -> bytes:
     packed: bytes = need("safetensors.torch").save({name: weight.contiguous() for name, weight in weights.items()})
     return packed
@@ -254,8 +271,8 @@ def _parquet(table: Any) -> bytes:
     return content
 
 
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode()
+def _json(content: dict[str, Any], indent: int | None = 2) -> bytes:
+    return (json.dumps(content, ensure_ascii=False, indent=indent) + "\n").encode()
 
 
 def versions() -> dict[str, str]:
@@ -265,7 +282,7 @@ def versions() -> dict[str, str]:
     from lastlayer import __version__
 
     found = {"lastlayer": __version__, "torch": torch.__version__}
-    for package in ("timm", "pillow", "numpy"):
+    for package in ("timm", "pillow", "numpy", "tokenizers", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -20,6 +20,8 @@ def show(found: Evaluation, screen: Console) -> None:
     screen.print(scores.score_table(found))
     for line in (loss_line(found), *undefined_lines(found)):
         screen.print(line)
+    if found.decided is not None:
+        screen.print(scores.decision_table(found.decided, found.classes))
     screen.print()
     matrix = scores.confusion_table(found)
     if matrix is not None:

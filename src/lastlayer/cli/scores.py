@@ -1,5 +1,6 @@
 """Scores, confusions and reliability as tables for a terminal."""
 
+import math
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.deciding import Decided
 from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
 from lastlayer.classifier.report import SCORES
 from lastlayer.cli.tables import plain as _table
@@ -29,7 +31,7 @@ def score_table(found: Evaluation) -> Table:
     table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
     for name, interval in found.scores.items():
         title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
-        if not interval.defined:
+        if math.isnan(interval.value):
             table.add_row(title, "undefined", "", "")
             continue
         table.add_row(
@@ -37,6 +39,25 @@ def score_table(found: Evaluation) -> Table:
             f"{interval.value:.4f}",
             f"{interval.low:.4f} – {interval.high:.4f}",
             Text(better, style="bright_black"),
+        )
+    return table
+
+
+def folds_table(found: dict[str, Any]) -> Table:
+    """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
+    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
+    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
+    for name, (spelled, _) in SCORES.items():
+        if name not in found["scores"]:
+            continue
+        score = found["scores"][name]
+        values = [value for value in score["folds"] if value == value]
+        table.add_row(
+            spelled,
+            f"{score['value']:.4f}",
+            f"{score['low']:.4f} – {score['high']:.4f}",
+            f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",
+            f"{score['standard_deviation_of_folds']:.4f}",
         )
     return table
 
@@ -91,22 +112,53 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
     return table
 
 
-def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
-    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
+def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
+    """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
+    table = _table("Decisions", "", ">value", ">95 % interval")
+    shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
+    if found.coverage is not None:
+        shown["sets that hold the truth"] = found.coverage.total
+        by_class = list(zip(classes, found.coverage.per_class, found.coverage.rows, strict=True))
+        by_class = [each for each in by_class if each[2]]
+        if len(by_class) > _WHOLE_MATRIX:
+            by_class = sorted(by_class, key=lambda each: each[1].value)[: _WHOLE_MATRIX // 2]
+        shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
+    for name, interval in shown.items():
+        if interval is not None:
+            table.add_row(name, f"{interval.value:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+    if found.coverage is not None:
+        table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
+        table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")
+    return table
+
+
+def prediction_table(
+    rows: list[dict[str, Any]], width: int, *, heading: bool = True, least: dict[str, int] | None = None
+) -> RenderableType:
+    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut.
+
+    Where rows come page by page, `heading` is for the first, and `least` keeps how wide each column has been.
+    """
     heads = list(rows[0])
     shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
     cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
+    before = {} if least is None else least
     wide = [
-        max(cell_len(head), *map(cell_len, column))
-        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
+        max(before.get(head, 0), cell_len(title), *map(cell_len, column))
+        for head, title, column in zip(heads, shown, zip(*cells, strict=True), strict=True)
     ]
     if heads[-1] == "error":
         wide[-1] = min(wide[-1], _ERROR)
     room = width - sum(wide[1:]) - _BETWEEN * len(wide)
     if room < min(wide[0], _LEAST_INPUT):
         return Group(*(_folded(heads, row, width) for row in cells))
+    wide[0] = min(wide[0], room)
+    before.update(zip(heads, wide, strict=True))
     numbers = [name.startswith(("probability", "p(")) for name in heads]
     table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
+    table.show_header = heading
+    for column, least_width in zip(table.columns, wide, strict=True):
+        column.min_width = least_width if least is not None else None
     for row in cells:
         table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table

@@ -1,12 +1,14 @@
-"""Temperature scaling: one number that makes a classifier's confidence honest.
+"""Temperature scaling: one number that makes a classifier's confidence honest; with sigmoids one per label.
 
 Dividing every logit by T > 0 changes no decision, only how sure the probabilities are. T is fitted to labelled rows
-that the model was not trained on, and kept only where rows that the fit has not seen get a lower log-loss from it.
+that the model was not trained on, and kept only where rows that the fit has not seen gain from it, by more than their
+gain varies from sample to sample.
 
 Source: Guo et al. 2017, arXiv:1706.04599.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +16,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lastlayer import functional
-from lastlayer.decisions.scores import log_loss
+from lastlayer.decisions._rows import check_finite, check_yes_or_no, folds_of, kind_of
+from lastlayer.decisions.intervals import STEADY, Interval, corrected, resampled_sums
+from lastlayer.decisions.scores import row_losses
+from lastlayer.errors import OptionError, ShapeError
 
 # Beyond these the fit says that the model is certain, or knows nothing; it is stopped there.
 LEAST, MOST = 0.05, 20.0
+_Slopes = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,12 @@ class Calibration:
 
     Attributes:
         temperature: What to divide logits by: the fitted one where it is kept, else 1.
-        kept: Whether the fitted one helps rows that it was not fitted to.
+        kept: Whether the interval of the gain lies above 0, and the fitted temperature inside its range.
         fitted: The temperature that all rows together ask for; NaN where there are too few to fit one, 0.05 or 20
             where they ask for none: every row is right, or they are predicted no better than at random.
         before: Mean log-loss at temperature 1, in nats.
         after: Mean log-loss of rows that the fit had not seen, each at the temperature of the others.
+        gain: before − after, with the interval of the paired bootstrap over the rows (BCa).
     """
 
     temperature: float
@@ -38,50 +45,78 @@ class Calibration:
     fitted: float
     before: float
     after: float
+    gain: Interval
 
 
-def fit_temperature(logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"]) -> float:
-    """Return the T > 0 with the least mean log-loss of `logits` / T.
+def fit_temperature(
+    logits: Float[Tensor, "rows *classes"], target: Int[Tensor, " rows"], *, offset: Tensor | None = None
+) -> float:
+    """Return the T > 0 with the least mean log-loss of `logits` / T + `offset`.
 
     Args:
         logits: (rows, classes) for softmax, or (rows) for one sigmoid; taken in float64.
         target: Class indices; 0 or 1 for one sigmoid.
+        offset: What is added after dividing, (classes) or a single number: the correction of class weights or priors
+            (`lastlayer.decisions.unweighting`). The weights are known; only the model's own confidence is not.
 
     Returns:
         T in [0.05, 20]; an end of that range where the loss still falls there.
+
+    Raises:
+        ShapeError: the shapes of `logits` and `target` do not belong together.
 
     >>> logits = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
     >>> round(fit_temperature(logits, torch.tensor([0, 0, 1, 1])), 4)  # right 3 times of 4: 3 / log 3
     2.7307
     """
+    if kind_of(logits, target) == "multilabel":
+        raise ShapeError("a target for every label needs a temperature for every label: use fit_temperatures.")
+    check_finite(logits)
     z = logits.detach().double()
-    low, high = 1 / MOST, 1 / LEAST  # in β = 1/T the loss is convex: its slope has one root
-    if _slope(z, target, low)[0] >= 0:
-        return MOST
-    if _slope(z, target, high)[0] <= 0:
-        return LEAST
-    beta = 1.0
-    for _ in range(200):
-        slope, curvature = _slope(z, target, beta)
-        low, high = (beta, high) if slope < 0 else (low, beta)
-        step = beta - slope / curvature if curvature > 0 else low
-        new = step if low < step < high else (low + high) / 2  # Newton's step, or half the bracket
-        if abs(new - beta) <= 1e-14 * beta:
-            break
-        beta = new
-    return 1 / beta
+    return float(_best(_slopes(z, target, _none_or_double(offset, z), None), z, 1))
+
+
+def fit_temperatures(
+    logits: Float[Tensor, "rows labels"], target: Int[Tensor, "rows labels"], *, offset: Tensor | None = None
+) -> Float[Tensor, " labels"]:
+    """Return for each label the T > 0 with the least mean log-loss of its logits / T + `offset`.
+
+    Args:
+        logits: One sigmoid per label; taken in float64.
+        target: 0 or 1.
+        offset: What is added after dividing, (labels) or a single number.
+
+    >>> logits = torch.tensor([[2.0, 4.0], [2.0, 4.0], [2.0, 4.0], [2.0, 4.0]])
+    >>> target = torch.tensor([[1, 1], [1, 1], [1, 1], [0, 0]])
+    >>> [round(t, 4) for t in fit_temperatures(logits, target).tolist()]  # right 3 times of 4: z / log 3
+    [1.8205, 3.641]
+    """
+    _labels(logits, target)
+    z = logits.detach().double()
+    return _best(_slopes(z, target, _none_or_double(offset, z), torch.ones_like(z)), z, z.shape[1])
 
 
 def calibrate(
-    logits: Float[Tensor, "rows *classes"], target: Int[Tensor, "rows *labels"], *, folds: int = 5
+    logits: Float[Tensor, "rows *classes"],
+    target: Int[Tensor, " rows"],
+    *,
+    offset: Tensor | None = None,
+    folds: int = 5,
 ) -> Calibration:
     """Fit a temperature, and keep it only if it helps rows that it was not fitted to.
 
+    Each of `folds` parts is scored at the temperature fitted to the others. That gives a gain per row, and the
+    temperature is kept where the bootstrap interval of the mean gain lies above 0.
+
     Args:
-        logits: (rows, classes) for softmax; (rows) for one sigmoid, or (rows, classes) for one per label; of rows that
-            the model was not trained on.
-        target: Class indices; 0 or 1 in the shape of the logits for sigmoids.
-        folds: Each of so many parts is scored at the temperature fitted to the others.
+        logits: (rows, classes) for softmax, or (rows) for one sigmoid, of rows that the model was not trained on.
+        target: Class indices; 0 or 1 for one sigmoid.
+        offset: As for `fit_temperature`.
+        folds: At least 2.
+
+    Raises:
+        ShapeError: the shapes of `logits` and `target` do not belong together.
+        OptionError: fewer than two folds.
 
     >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
     <...>
@@ -90,31 +125,152 @@ def calibrate(
     >>> calibrate(3 * logits, target).kept
     True
     """
-    z = logits.detach().double()
-    if z.dim() == 2 and z.shape == target.shape:  # a sigmoid per label: as many questions of yes or no
-        return calibrate(z.flatten(), target.flatten(), folds=folds)
-    before = log_loss(z, target)
-    if len(target) < 2 * folds:
-        return Calibration(1.0, False, math.nan, before, before)  # too few to hold any back
-    fold = torch.empty_like(target)
-    fold[target.argsort(stable=True)] = torch.arange(len(target), device=target.device) % folds  # each class spread
-    total = 0.0
+    if kind_of(logits, target) == "multilabel":
+        raise ShapeError("a target for every label needs a temperature for every label: use calibrate_labels.")
+    check_finite(logits)
+    z, add = logits.detach().double(), _none_or_double(offset, logits)
+    before = row_losses(_scaled(z, 1.0, add), target)
+    if _too_few(len(z), folds):
+        return _uncalibrated(before.unsqueeze(1))[0]
+    fold = folds_of(target.unsqueeze(1), folds).squeeze(1)
+    after = torch.empty_like(before)
     for part in range(folds):
         held = fold == part
-        temperature = fit_temperature(z[~held], target[~held])
-        total += log_loss(z[held], target[held], temperature) * int(held.sum())
-    after = total / len(target)
-    fitted = fit_temperature(z, target)
-    kept = after < before and LEAST < fitted < MOST
-    return Calibration(fitted if kept else 1.0, kept, fitted, before, after)
+        temperature = fit_temperature(z[~held], target[~held], offset=add)
+        after[held] = row_losses(_scaled(z[held], temperature, add), target[held])
+    fitted = torch.tensor([fit_temperature(z, target, offset=add)], dtype=torch.float64)
+    return _judged(before.unsqueeze(1), after.unsqueeze(1), fitted)[0]
 
 
-def _slope(z: Tensor, target: Tensor, beta: float) -> tuple[float, float]:
-    """First and second derivative of the mean log-loss of βz in β."""
-    if z.dim() == 1:
-        p = functional.sigmoid(beta * z)
-        return float(((p - target) * z).mean()), float((p * (1 - p) * z * z).mean())
-    p = functional.softmax(beta * z, 1)
+def calibrate_labels(
+    logits: Float[Tensor, "rows labels"],
+    target: Int[Tensor, "rows labels"],
+    *,
+    offset: Tensor | None = None,
+    folds: int = 5,
+) -> tuple[Calibration, ...]:
+    """Fit a temperature to each label, and keep those that help rows that they were not fitted to.
+
+    Each label is judged by itself, as `calibrate` judges one sigmoid; a rare one keeps temperature 1 until enough
+    rows speak for another.
+
+    Args:
+        logits: One sigmoid per label, of rows that the model was not trained on.
+        target: 0 or 1.
+        offset: As for `fit_temperatures`.
+        folds: At least 2.
+
+    >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+    <...>
+    >>> logits = torch.randn(2000, 2)
+    >>> target = torch.bernoulli(logits.sigmoid()).long()
+    >>> [label.kept for label in calibrate_labels(logits * torch.tensor([1.0, 3.0]), target)]
+    [False, True]
+    """
+    _labels(logits, target)
+    z, add = logits.detach().double(), _none_or_double(offset, logits)
+    before = row_losses(_scaled(z, 1.0, add), target)
+    if _too_few(len(z), folds):
+        return _uncalibrated(before)
+    fold = folds_of(target, folds)
+    after = torch.empty_like(before)
+    for part in range(folds):
+        held = fold == part
+        temperature = _best(_slopes(z, target, add, (~held).double()), z, z.shape[1])
+        after = torch.where(held, row_losses(_scaled(z, temperature, add), target), after)
+    return _judged(before, after, fit_temperatures(z, target, offset=add))
+
+
+def _labels(logits: Tensor, target: Tensor) -> None:
+    if logits.dim() != 2 or kind_of(logits, target) != "multilabel":
+        raise ShapeError(
+            f"expected logits and target of one shape (rows, labels), got {tuple(logits.shape)} and "
+            f"{tuple(target.shape)}."
+        )
+    check_yes_or_no(target)
+    check_finite(logits)
+
+
+def _none_or_double(offset: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if offset is None else offset.detach().to(like.device, torch.float64)
+
+
+def _scaled(z: Tensor, temperature: float | Tensor, offset: Tensor | None) -> Tensor:
+    return z / temperature if offset is None else z / temperature + offset
+
+
+def _too_few(rows: int, folds: int) -> bool:
+    if folds < 2:
+        raise OptionError(f"folds has to be 2 or more, so that rows can be held back: got {folds}.")
+    return rows < 2 * folds
+
+
+def _uncalibrated(before: Tensor) -> tuple[Calibration, ...]:
+    nothing = Interval(0.0, math.nan, math.nan)
+    means = before.mean(0).tolist()
+    return tuple(Calibration(1.0, False, math.nan, mean, mean, nothing) for mean in means)
+
+
+def _judged(before: Tensor, after: Tensor, fitted: Tensor) -> tuple[Calibration, ...]:
+    """One verdict per column of losses per row."""
+    gain = before - after
+    sums = resampled_sums(gain, times=STEADY)
+    found = []
+    for column, temperature in enumerate(fitted.tolist()):
+        interval = corrected(gain[:, column], sums[:, column])
+        kept = interval.above(0) and LEAST < temperature < MOST
+        scores = float(before[:, column].mean()), float(after[:, column].mean())
+        found.append(Calibration(temperature if kept else 1.0, kept, temperature, *scores, interval))
+    return tuple(found)
+
+
+def _best(slopes: _Slopes, z: Tensor, columns: int) -> Tensor:
+    """The temperatures at which all slopes are 0, or the end of the range that they point to."""
+
+    def at(beta: float) -> Tensor:
+        return slopes(torch.full((columns,), beta, dtype=torch.float64, device=z.device))[0]
+
+    low = torch.full((columns,), 1 / MOST, dtype=torch.float64, device=z.device)
+    high = torch.full_like(low, 1 / LEAST)  # in β = 1/T the loss is convex: its slope has one root
+    hopeless, certain = at(1 / MOST) >= 0, at(1 / LEAST) <= 0
+    beta = torch.ones_like(low)
+    for _ in range(200):
+        slope, curvature = slopes(beta)
+        low, high = torch.where(slope < 0, beta, low), torch.where(slope < 0, high, beta)
+        step = beta - slope / curvature.clamp_min(torch.finfo(torch.float64).tiny)
+        new = torch.where((step > low) & (step < high), step, (low + high) / 2)  # Newton's step, or half the bracket
+        settled = ((new - beta).abs() <= 1e-14 * beta) | (slope == 0) | hopeless | certain
+        beta = torch.where(settled, beta, new)
+        if bool(settled.all()):
+            break
+    found = torch.where(certain, LEAST, torch.where(hopeless, MOST, 1 / beta))
+    return found if columns > 1 else found.reshape(columns)
+
+
+def _slopes(z: Tensor, target: Tensor, offset: Tensor | None, share: Tensor | None) -> _Slopes:
+    """First and second derivative in β of the mean log-loss of βz + offset; of each label where there is a `share`.
+
+    `share` (rows, labels) is what each row counts for in each label.
+    """
+    if z.dim() == 2 and share is None:
+        return lambda beta: _softmax_slopes(z, target, _scaled(z, 1 / beta, offset))
+    answers = target.double()
+
+    def slopes(beta: Tensor) -> tuple[Tensor, Tensor]:
+        p = functional.sigmoid(_scaled(z, 1 / beta, offset))
+        first, second = (p - answers) * z, p * (1 - p) * z * z
+        if share is None:
+            return first.mean().reshape(1), second.mean().reshape(1)
+        rows = share.sum(0)
+        return (share * first).sum(0) / rows, (share * second).sum(0) / rows
+
+    return slopes
+
+
+def _softmax_slopes(z: Tensor, target: Tensor, scaled: Tensor) -> tuple[Tensor, Tensor]:
+    p = functional.softmax(scaled, 1)
     mean = (p * z).sum(1)
     own = z.gather(1, target.unsqueeze(1)).squeeze(1)
-    return float((mean - own).mean()), float(((p * z * z).sum(1) - mean * mean).mean())
+    # about its mean, so that large logits leave digits of a small variance
+    spread = (p * (z - mean.unsqueeze(1)).square()).sum(1)
+    return (mean - own).mean().reshape(1), spread.mean().reshape(1)

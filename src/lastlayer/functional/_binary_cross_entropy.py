@@ -57,20 +57,31 @@ def binary_cross_entropy_with_logits(
     """
     how = _reduction.choose(reduction, size_average, reduce)
     name = "binary_cross_entropy_with_logits"
-    _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
-    _options(input, weight, focal_gamma, label_smoothing)
-    _checks.non_negative("pos_weight", pos_weight)
-    _checks.same_device(input=input, pos_weight=pos_weight)
-    _checks.broadcasts("pos_weight", pos_weight, input)
-    _checks.probabilities(name, "target", target)
-    loss: Tensor = kernels.select("binary_cross_entropy_with_logits", input, backend)(
-        input,
-        target,
-        weight,
-        pos_weight,
-        kernels.BinaryOptions(torch.promote_types(input.dtype, target.dtype), how, focal_gamma, label_smoothing),
-    )
-    return loss
+    if (focal_gamma, label_smoothing) != (0.0, 0.0):
+        _option_numbers(focal_gamma, label_smoothing)
+    alike = _checks.are_alike(input, target)
+    if not alike:
+        _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
+    _factor("weight", weight, input)
+    _factor("pos_weight", pos_weight, input)
+    compute = kernels.select(name, input, backend)
+    read = alike and kernels.reads_targets(compute) and not _needs_formula(target, weight, pos_weight)
+    if not read:
+        _checks.probabilities(name, "target", target)
+    dtype = torch.promote_types(input.dtype, target.dtype)
+    options = kernels.BinaryOptions(dtype, how, focal_gamma, label_smoothing, read)
+    try:
+        loss: Tensor = compute(input, target, weight, pos_weight, options)
+        return loss
+    except kernels.OutOfRangeError:
+        pass  # left first, so that there is one error and not one during another
+    raise _checks.improbable(name, "target", target)
+
+
+def _needs_formula(*tensors: Tensor | None) -> bool:
+    """Whether derivatives are asked for that a kernel does not have: then it is not the kernel that computes."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    return any(tensor.requires_grad for tensor in given) or not kernels.is_plain(*given)
 
 
 def binary_cross_entropy(
@@ -142,8 +153,17 @@ def _same_shape(function: str, input: Tensor, target: Tensor, wording: str) -> N
 
 
 def _options(input: Tensor, weight: Tensor | None, focal_gamma: float, label_smoothing: float) -> None:
+    _option_numbers(focal_gamma, label_smoothing)
+    _factor("weight", weight, input)
+
+
+def _option_numbers(focal_gamma: float, label_smoothing: float) -> None:
     _checks.at_least_zero("focal_gamma", focal_gamma)
     _checks.fraction("label_smoothing", label_smoothing)
-    _checks.non_negative("weight", weight)
-    _checks.same_device(input=input, weight=weight)
-    _checks.broadcasts("weight", weight, input)
+
+
+def _factor(name: str, factor: Tensor | None, input: Tensor) -> None:
+    if factor is not None:
+        _checks.non_negative(name, factor)
+        _checks.same_device(input=input, **{name: factor})
+        _checks.broadcasts(name, factor, input)

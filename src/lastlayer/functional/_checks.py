@@ -14,6 +14,38 @@ def values_can_be_read(tensor: Tensor) -> bool:
     return kernels.is_plain(tensor) and tensor.device.type == "cpu"
 
 
+def are_rows_and_indices(input: object, target: object) -> bool:
+    """Whether these are what nearly every loss is called with, so that nothing about them is left to check.
+
+    Plain logits (batch, classes) on the CPU, with one int64 index each.
+    """
+    return (
+        isinstance(input, Tensor)
+        and isinstance(target, Tensor)
+        and target.dtype is torch.int64
+        and input.is_cpu
+        and target.is_cpu
+        and input.dim() == 2
+        and target.shape == input.shape[:1]
+        and input.is_floating_point()
+        and kernels.is_plain(input, target)
+    )
+
+
+def are_alike(input: object, target: object) -> bool:
+    """Whether these are plain floating tensors of one shape on the CPU: the same for binary losses."""
+    return (
+        isinstance(input, Tensor)
+        and isinstance(target, Tensor)
+        and input.shape == target.shape
+        and input.is_cpu
+        and target.is_cpu
+        and input.is_floating_point()
+        and target.is_floating_point()
+        and kernels.is_plain(input, target)
+    )
+
+
 def is_tensor(function: str, **arguments: object) -> None:
     """Every argument is a tensor."""
     for position, (name, value) in enumerate(arguments.items(), start=1):
@@ -176,17 +208,27 @@ def indices_named(target: Tensor, classes: int, ignore_index: int, check: bool |
     low, high = smallest.item(), largest.item()
     if low >= 0 and high < classes:
         return ignore_index if 0 <= ignore_index < classes else None
-    flat = target.reshape(-1).to(torch.int64)
-    bad = ((flat < 0) | (flat >= classes)) & (flat != ignore_index)
-    if bad.any():
-        row = int(bad.nonzero()[0])
-        value = int(flat[row])
-        others = int(bad.sum()) - 1
-        raise TargetError(
-            f"Target {value} is out of bounds. Row {row}{f' (and {others} more)' if others else ''} names class "
-            f"{value}, but the {classes} classes are 0 to {classes - 1}. {_relabel(flat, classes, value)}"
-        )
+    if bool(_names_none(target.to(torch.int64), classes, ignore_index).any()):
+        raise unnamed(target, classes, ignore_index)
     return ignore_index
+
+
+def _names_none(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    flat = target.reshape(-1)
+    return ((flat < 0) | (flat >= classes)) & (flat != ignore_index)
+
+
+def unnamed(target: Tensor, classes: int, ignore_index: int) -> TargetError:
+    """The error for an index that names no class; there is one."""
+    flat = target.reshape(-1).to(torch.int64)
+    bad = _names_none(flat, classes, ignore_index)
+    row = int(bad.nonzero()[0])
+    value = int(flat[row])
+    others = int(bad.sum()) - 1
+    return TargetError(
+        f"Target {value} is out of bounds. Row {row}{f' (and {others} more)' if others else ''} names class "
+        f"{value}, but the {classes} classes are 0 to {classes - 1}. {_relabel(flat, classes, value)}"
+    )
 
 
 def _relabel(flat: Tensor, classes: int, value: int) -> str:
@@ -249,11 +291,17 @@ def probabilities(function: str, name: str, tensor: Tensor) -> None:
         return
     low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
     if low < 0 or high > 1 or (function == "binary_cross_entropy" and low != low):
-        advice = "For logits use binary_cross_entropy_with_logits." if name == "input" else "Rescale the targets."
-        raise ProbabilityError(
-            f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "
-            f"{advice}"
-        )
+        raise improbable(function, name, tensor)
+
+
+def improbable(function: str, name: str, tensor: Tensor) -> ProbabilityError:
+    """The error for values outside [0, 1]; there are some."""
+    low, high = (float(bound) for bound in torch.aminmax(tensor.detach()))
+    advice = "For logits use binary_cross_entropy_with_logits." if name == "input" else "Rescale the targets."
+    return ProbabilityError(
+        f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "
+        f"{advice}"
+    )
 
 
 def fraction(name: str, value: float) -> None:

@@ -74,35 +74,50 @@ def cross_entropy(
     arXiv:2204.02311.
     """
     how = _reduction.choose(reduction, size_average, reduce)
-    _reduction.empty_rule(empty)
-    _checks.is_tensor("cross_entropy", input=input, target=target)
-    _checks.is_floating("cross_entropy", input=input)
-    _checks.fraction("label_smoothing", label_smoothing)
-    _checks.at_least_zero("z_loss", z_loss)
-    _checks.positive("softcap", softcap)
-    _checks.positive("temperature", temperature)
-    axis = _checks.class_axis(input)
-    _checks.same_device(input=input, target=target, weight=weight)
-    _checks.class_weight(weight, input.shape[axis], check)
+    if (label_smoothing, z_loss, softcap, temperature, empty) != _USUAL:
+        _reduction.empty_rule(empty)
+        _checks.fraction("label_smoothing", label_smoothing)
+        _checks.at_least_zero("z_loss", z_loss)
+        _checks.positive("softcap", softcap)
+        _checks.positive("temperature", temperature)
+    # Tensors of which nothing is left to check; where `read`, not even the indices: the kernel meets them anyway.
+    usual = weight is None and _checks.are_rows_and_indices(input, target)
+    axis = 1 if usual else _check_tensors(input, target, weight, check)
+    compute = kernels.select("cross_entropy", input, backend)
+    read = usual and check is not False and kernels.reads_targets(compute)
 
-    dtype, guard = _reduction.loss_dtype(input), None
-    if target.shape == input.shape:
+    dtype = _reduction.loss_dtype(input)
+    guard: int | None = ignore_index
+    if not usual and target.shape == input.shape:
         _checks.probability_target(input, target, ignore_index)
         dtype = torch.promote_types(dtype, target.dtype)
         dtype = dtype if weight is None else torch.promote_types(dtype, weight.dtype)
-        target = target.movedim(axis, -1)
-    else:
+        target, guard = target.movedim(axis, -1), None
+    elif not read:
         guard = _checks.index_target(input, target, axis, ignore_index, check)
         target = _indices(input, target)
+    options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard, return_lse, read)
     loss: Tensor
     lse: Tensor
-    loss, lse = kernels.select("cross_entropy", input, backend)(
-        input if input.dim() <= 2 else input.movedim(axis, -1),
-        target,
-        weight,
-        kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard),
-    )
-    return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
+    try:
+        loss, lse = compute(input if input.dim() <= 2 else input.movedim(axis, -1), target, weight, options)
+        return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
+    except kernels.OutOfRangeError:
+        pass  # left first, so that there is one error and not one during another
+    raise _checks.unnamed(target, input.shape[axis], ignore_index)
+
+
+_USUAL = (0.0, 0.0, None, 1.0, "nan")  # options that need no check
+
+
+def _check_tensors(input: Tensor, target: Tensor, weight: Tensor | None, check: bool | None) -> int:
+    """Return the class axis."""
+    _checks.is_tensor("cross_entropy", input=input, target=target)
+    _checks.is_floating("cross_entropy", input=input)
+    axis = _checks.class_axis(input)
+    _checks.same_device(input=input, target=target, weight=weight)
+    _checks.class_weight(weight, input.shape[axis], check)
+    return axis
 
 
 def nll_loss(

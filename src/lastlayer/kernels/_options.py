@@ -19,6 +19,10 @@ class Options(NamedTuple):
     # None when the caller has read the indices: all of them name a class and none is ignored. Otherwise a row whose
     # index is this gives loss 0 and gradient 0 whatever its logits hold, and a row whose index names no class NaN.
     ignore_index: int | None = None
+    with_lse: bool = True  # whether the log-sum-exp is asked for; a backend may return None where it is not
+    # The kernel reads the targets and raises OutOfRangeError where one is no target. Only backends of whom
+    # `kernels.reads_targets` says so are asked to.
+    read: bool = False
 
 
 class BinaryOptions(NamedTuple):
@@ -28,6 +32,11 @@ class BinaryOptions(NamedTuple):
     reduction: str = "mean"
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
+    read: bool = False  # as above: a target below 0 or above 1 is none
+
+
+class OutOfRangeError(Exception):
+    """A kernel met a target that is none. Who chose the kernel looks again, and says which."""
 
 
 class Rows(NamedTuple):

@@ -3,6 +3,7 @@
 The numbers behind it are in docs/decisions/007.
 """
 
+from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -44,15 +45,23 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
     if backend == "auto":
         if torch.compiler.is_compiling():  # traces formulas, and compiles them itself
             return _function(eager, operation)
-        name, dtypes = _SERVED.get((tensor.device.type, operation), ("eager", _FLOATS))
-        if tensor.dtype not in dtypes or why_not(name) is not None:
-            name = "eager"
-        return _function(BACKENDS[name], operation)
+        return _function(BACKENDS[_best(operation, tensor.device.type, tensor.dtype)], operation)
     if backend not in BACKENDS:
         raise OptionError(f"backend has to be one of {['auto', *BACKENDS]}, got {backend!r}.")
     if backend != "eager":
         _has_to_serve(backend, operation, tensor)
     return _function(BACKENDS[backend], operation)
+
+
+@lru_cache
+def _best(operation: str, device: str, dtype: torch.dtype) -> str:
+    name, dtypes = _SERVED.get((device, operation), ("eager", _FLOATS))
+    return name if dtype in dtypes and why_not(name) is None else "eager"
+
+
+def reads_targets(function: Any) -> bool:
+    """Whether `function`, which `select` has returned, can read the targets itself: see `Options.read`."""
+    return function is cpu.cross_entropy or function is cpu.binary_cross_entropy_with_logits
 
 
 def _function(module: ModuleType, operation: str) -> Any:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples, plural
 from lastlayer.classifier.data.tables import arrow
+from lastlayer.classifier.data.text_columns import TextSpec, learn_text, looks_like_text, text_spec
+from lastlayer.classifier.data.text_rows import TextRows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, DataError, did_you_mean
@@ -34,7 +36,8 @@ class Column:
 
     Attributes:
         name: Of the column.
-        kind: "numeric", "boolean" and "date" (seconds since 1970) are standardised; "categorical" becomes an index.
+        kind: "numeric", "boolean" and "date" (seconds since 1970) are standardised; "categorical" becomes an index;
+            "text" becomes the n-grams or tokens of what is written there.
         center: Subtracted from a number.
         scale: What it is then divided by.
         filler: Stands for a missing number: the median.
@@ -43,7 +46,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["numeric", "boolean", "date", "categorical"]
+    kind: Literal["numeric", "boolean", "date", "categorical", "text"]
     center: float = 0.0
     scale: float = 1.0
     filler: float = 0.0
@@ -62,6 +65,7 @@ class Encoded(NamedTuple):
     numbers: Tensor  # (rows, numeric columns and flags), float32
     indices: Tensor  # (rows, categorical columns), int64
     problems: dict[int, str]
+    texts: tuple[TextRows, ...] = ()  # of each text column
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,27 @@ class TableSpec:
     Attributes:
         columns: In the order of the tensors.
         words_for_missing: Cells that count as missing.
+        texts: How the text columns are read, in their order.
     """
 
     columns: tuple[Column, ...]
     words_for_missing: tuple[str, ...]
+    texts: tuple[TextSpec, ...] = ()
 
     @property
     def number_width(self) -> int:
         """Width of the tensor of numbers: one per numeric column, and one more where missing is information."""
-        return sum(1 + column.missing for column in self.columns if column.kind != "categorical")
+        return sum(1 + column.missing for column in self.columns if column.kind not in ("categorical", "text"))
 
     @property
     def index_sizes(self) -> tuple[int, ...]:
         """How many indices each categorical column has."""
         return tuple(column.indices for column in self.columns if column.kind == "categorical")
+
+    @property
+    def only_text(self) -> str | None:
+        """The name of the one column there is, if it is text."""
+        return self.columns[0].name if [column.kind for column in self.columns] == ["text"] else None
 
     def encode(self, data: Any) -> Encoded:
         """Return the rows of a dataset as tensors; a row with a cell that cannot be read is a problem, by reason."""
@@ -99,8 +110,12 @@ class TableSpec:
         numbers: list[np.ndarray] = []
         indices: list[np.ndarray] = []
         problems: dict[int, str] = {}
+        texts: list[TextRows] = []
         for column in self.columns:
             cells = table.column(column.name)
+            if column.kind == "text":
+                texts.append(self.texts[len(texts)].encode(words(cells, missing)))
+                continue
             if column.kind == "categorical":
                 indices.append(_indices(column, words(cells, missing)))
                 continue
@@ -123,17 +138,26 @@ class TableSpec:
             torch.from_numpy(np.stack(numbers, 1).astype(np.float32)) if numbers else torch.zeros(rows, 0),
             torch.from_numpy(np.stack(indices, 1)) if indices else torch.zeros(rows, 0, dtype=torch.int64),
             problems,
+            tuple(texts),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as plain values, for model.json."""
-        return {"kind": "table", **asdict(self)}
+        return {
+            "kind": "table",
+            "columns": [asdict(column) for column in self.columns],
+            "words_for_missing": list(self.words_for_missing),
+            **({"texts": [text.to_dict() for text in self.texts]} if self.texts else {}),
+        }
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "TableSpec":
         """Undo `to_dict`."""
         columns = tuple(Column(**{**each, "categories": tuple(each["categories"])}) for each in plain["columns"])
-        return cls(columns, tuple(plain["words_for_missing"]))
+        texts = tuple(map(text_spec, plain.get("texts", ())))
+        if len(texts) != sum(column.kind == "text" for column in columns):
+            raise ValueError(f"{len(texts)} tokenizers for its text columns")
+        return cls(columns, tuple(plain["words_for_missing"]), texts)
 
 
 _A_KIND = {"numeric": "a number", "boolean": "true or false", "date": "a date"}
@@ -148,10 +172,10 @@ def _scaled(values: np.ndarray, column: Column) -> np.ndarray:
 
 def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
     """Decide how each column of the training rows becomes numbers, and say which are left out and why."""
-    for name in config.ignore + config.categorical:
+    for name in config.ignore + config.categorical + config.text:
         if name not in data.column_names:
             raise ColumnError(
-                f"there is no column {name!r} to ignore or to take as categories."
+                f"there is no column {name!r} to ignore, or to take as categories or text."
                 f"{did_you_mean(name, data.column_names)} The columns are: {examples(data.column_names, 12)}."
             )
     table = arrow(data)
@@ -165,9 +189,14 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
             f"Keep one that was left out with {option('categorical')}."
         )
     kinds = [column.kind for column in columns]
-    counts = [f"{kinds.count(kind)} {kind}" for kind in ("numeric", "boolean", "date", "categorical") if kind in kinds]
+    counts = [f"{kinds.count(kind)} {kind}" for kind in get_args(Column.__annotations__["kind"]) if kind in kinds]
     journal.say(f"Columns: {', '.join(counts)}.")
-    return TableSpec(columns, config.missing)
+    texts = tuple(
+        learn_text(column.name, words(table.column(column.name), set(config.missing)), config, journal)
+        for column in columns
+        if column.kind == "text"
+    )
+    return TableSpec(columns, config.missing, texts)
 
 
 def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | None:
@@ -185,15 +214,19 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
     if _COUNTER.fullmatch(name) and len(set(present)) == len(text) and all(word.isdecimal() for word in present):
         journal.say(f"Column {name!r} left out: it has no name and counts the rows. Give it a name to keep it.")
         return None
+    if name in config.text:
+        return Column(name, "text", missing=lacks)
     if name not in config.categorical:
         found = _as_numbers(name, cells, text, missing, journal)
         if found is not None:
             return found
+        if looks_like_text(name, present, journal):
+            return Column(name, "text", missing=lacks)
     categories = sorted(set(present))
     if len(categories) > max(_FEW_CATEGORIES, len(present) // 2) and name not in config.categorical:
         journal.say(
             f"Column {name!r} left out: {len(categories):,} different words in {plural(len(present), 'row')} look like "
-            f"an identifier or free text. Keep it with {option('categorical', name)}."
+            f"an identifier. Keep it with {option('text', name)} or {option('categorical', name)}."
         )
         return None
     return Column(name, "categorical", missing=lacks, categories=tuple(categories))

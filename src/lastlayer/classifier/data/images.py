@@ -6,9 +6,12 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from lastlayer.classifier.data.rows import Label, LeftOut, Rows, examples, plural, readable
 from lastlayer.classifier.extras import need
@@ -30,6 +33,9 @@ SPLITS = {
 }
 
 
+THUMBNAIL = 16  # side
+
+
 class Seen(NamedTuple):
     """What one look at an image found."""
 
@@ -37,6 +43,7 @@ class Seen(NamedTuple):
     digest: str = ""
     mode: str = ""
     size: tuple[int, int] = (0, 0)  # width, height
+    thumbnail: bytes = b""  # 16×16 grey levels, where they were asked for
 
 
 def is_image(path: Path) -> bool:
@@ -44,6 +51,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in _suffixes()
 
 
+@cache
 def _suffixes() -> set[str]:
     image = need("PIL.Image")
     image.init()
@@ -185,6 +193,14 @@ class Found(NamedTuple):
 def files_below(directory: Path) -> Found:
     """All files below; hidden ones do not count, and a folder that links lead to twice counts once."""
     found = Found([], [], [])
+    kinds = {"image": found.images, "other": found.others, "loop": found.loops}
+    for path, kind in walk(directory):
+        kinds[kind].append(path)
+    return found
+
+
+def walk(directory: Path) -> Iterator[tuple[Path, Literal["image", "other", "loop"]]]:
+    """What `files_below` finds, in order, a folder at a time."""
     top = directory.resolve()
     seen = {top}
 
@@ -198,7 +214,7 @@ def files_below(directory: Path) -> Found:
                 path = Path(root, name)
                 real = path.resolve()
                 if real in seen or real in top.parents:
-                    found.loops.append(path)
+                    yield path, "loop"
                     continue
                 seen.add(real)
                 kept.append(name)
@@ -206,8 +222,7 @@ def files_below(directory: Path) -> Found:
             for name in sorted(files):
                 path = Path(root, name)
                 if name[0] != "." and name.lower() not in ("thumbs.db", "desktop.ini"):
-                    (found.images if is_image(path) else found.others).append(path)
-    return found
+                    yield path, "image" if is_image(path) else "other"
 
 
 def _found(folder: Path) -> str:
@@ -217,11 +232,11 @@ def _found(folder: Path) -> str:
 
 
 def leave_out_unreadable(
-    rows: Rows, *, max_pixels: int, strict: bool, journal: Journal, advice: str = ""
+    rows: Rows, *, max_pixels: int, strict: bool, journal: Journal, advice: str = "", thumbnails: bool = False
 ) -> tuple[Rows, list[Seen]]:
     """Look at every image once; leave out those that cannot be read, by name, or raise with `advice` if `strict`."""
     pictures = list(rows.data["image"])
-    seen = list(journal.track(look_at(pictures, max_pixels), "reading images", len(rows)))
+    seen = list(journal.track(look_at(pictures, max_pixels, thumbnails), "reading images", len(rows)))
     problems = {row: one.problem for row, one in enumerate(seen) if one.problem is not None}
     if problems and strict:
         row, problem = next(iter(problems.items()))
@@ -237,19 +252,29 @@ def leave_out_unreadable(
     return rows.without(problems), [one for one in seen if one.problem is None]
 
 
-def look_at(pictures: Iterable[dict[str, Any]], max_pixels: int) -> Iterator[Seen]:
+def look_at(pictures: Iterable[dict[str, Any]], max_pixels: int, thumbnails: bool = False) -> Iterator[Seen]:
     """Decode every picture once, in threads: Pillow decodes without holding the interpreter."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda picture: _look(picture, max_pixels), pictures)
+        yield from pool.map(lambda picture: _look(picture, max_pixels, thumbnails), pictures)
 
 
-def _look(picture: dict[str, Any], max_pixels: int) -> Seen:
+def _look(picture: dict[str, Any], max_pixels: int, thumbnails: bool) -> Seen:
     try:
         image = open_picture(picture, max_pixels)
     except DataError as error:
         return Seen(str(error))
     digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).hexdigest()
-    return Seen(None, digest, image.mode, image.size)
+    return Seen(None, digest, image.mode, image.size, _thumbnail(image) if thumbnails else b"")
+
+
+def _thumbnail(image: Any) -> bytes:
+    """The mean grey of each of 16×16 fields: the same for copies of another size or compression."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        low, high = values.min(), values.max()
+        image = need("PIL.Image").fromarray(((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8))
+    small = image.convert("L").resize((THUMBNAIL, THUMBNAIL), need("PIL.Image").Resampling.BOX)
+    return bytes(small.tobytes())
 
 
 def begins_as_picture(content: bytes) -> bool:

@@ -29,6 +29,7 @@ class Rows:
         labels: The class of each row, or the labels that hold for it; None where the rows are not labelled.
         given: "train", "validation", "calibration" or "test" of each row, where the source is split already.
         left_out: Rows of the source that are not among these, and why.
+        groups: What each row belongs to, where it was said: rows of one group stand on one side of a split.
     """
 
     kind: Literal["image", "table"]
@@ -37,6 +38,7 @@ class Rows:
     labels: Sequence[Answer] | None = None
     given: list[str] | None = None
     left_out: tuple[LeftOut, ...] = field(default=())
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,6 +51,7 @@ class Rows:
             names=[self.names[row] for row in rows],
             labels=None if self.labels is None else [self.labels[row] for row in rows],
             given=None if self.given is None else [self.given[row] for row in rows],
+            groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
     def without(self, left_out: dict[int, str]) -> "Rows":

@@ -6,9 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lastlayer.classifier.data.contents import different, repeated
+from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+
+_MANY_GROUPS = 2_000
 
 
 class Split(NamedTuple):
@@ -32,17 +36,20 @@ def split_rows(
 ) -> tuple[Rows, Split]:
     """Split labelled rows by class, or take the split that the source has; `contents` are equal where rows are.
 
+    Rows of one group, where there are groups, stand on one side too.
+
     Returns the rows with them, since copies that a given split has on both sides are left out.
     """
     labels = rows.labels or []
     _name_conflicts(rows, contents, journal)
-    different = len(set(contents))
-    if 2 * different < len(rows):
+    count = different(contents)
+    if 2 * count < len(rows):
         journal.say(
-            f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
+            f"The {len(rows):,} rows hold {count:,} different contents; equal rows stand on one side of the split."
         )
     if rows.given is None:
-        chosen, judging, calibrating = stratified(strata(labels), contents, (validation, test, calibration), seed)
+        shares = (validation, test, calibration)
+        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
@@ -50,11 +57,11 @@ def split_rows(
         rows, contents = _without_copies(rows, contents, journal)
         labels = rows.labels or []
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
-        split = _completed(split, strata(labels), contents, validation, calibration, seed, journal)
+        split = _completed(split, strata(labels), contents, rows.groups, validation, calibration, seed, journal)
     if not split.train or not split.validation:
         copies = (
-            f" The rows hold only {different:,} different contents, and equal rows stand on one side."
-            if different < len(rows)
+            f" The rows hold only {count:,} different contents, and equal rows stand on one side."
+            if count < len(rows)
             else ""
         )
         raise DataError(
@@ -77,6 +84,7 @@ def _completed(
     split: Split,
     labels: Sequence[Label],
     contents: Sequence[Hashable],
+    groups: Sequence[str] | None,
     validation: float,
     calibration: float,
     seed: int,
@@ -85,8 +93,9 @@ def _completed(
     """A given split with the parts that it lacks, taken from its training rows."""
     shares = (0.0 if split.validation else validation, 0.0 if split.calibration else calibration)
     inner = [labels[row] for row in split.train]
-    taken = stratified(inner, [contents[row] for row in split.train], shares, seed)
-    chosen, calibrating = (sorted(split.train[place] for place in part) for part in taken)
+    inner_groups = None if groups is None else [groups[row] for row in split.train]
+    parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, seed)
+    chosen, calibrating = (sorted(split.train[place] for place in part) for part in parts)
     for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
         if part:
             journal.say(f"No {what} split was given: {share:.0%} of the training rows serve as one.")
@@ -97,6 +106,22 @@ def _completed(
         calibrating or split.calibration,
         split.test,
     )
+
+
+def taken(
+    labels: Sequence[Label],
+    contents: Sequence[Hashable],
+    groups: Sequence[str] | None,
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[set[int], ...]:
+    """Shares of the rows by class; equal rows, and rows of one group where there are groups, stay together."""
+    if groups is None:
+        return stratified(labels, contents, shares, seed)
+    together = joined(contents, groups)
+    if len(set(together)) > _MANY_GROUPS:  # the library looks at one group after the other, for each fold
+        return stratified(of_most(labels, together), together, shares, seed)
+    return grouped(labels, together, shares, seed)
 
 
 def strata(labels: Sequence[Answer]) -> list[Label]:
@@ -114,71 +139,97 @@ def stratified(
     >>> sorted("a" if row < 10 else "b" for row in held)
     ['a', 'a', 'b', 'b', 'b', 'b']
     """
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for row, content in enumerate(contents):
-        groups[content].append(row)
-    by_class: dict[Label, list[list[int]]] = defaultdict(list)
-    for group in groups.values():
-        if len({labels[row] for row in group}) == 1:  # equal rows with different classes train
-            by_class[labels[group[0]]].append(group)
+    copies = {rows[0]: rows for rows in repeated(contents)}
+    alone = np.ones(len(labels), bool)  # or the first of equal rows
+    for rows in copies.values():
+        mixed = len({labels[row] for row in rows}) > 1  # equal rows with different classes train
+        alone[rows if mixed else rows[1:]] = False
     taken: tuple[set[int], ...] = tuple(set() for _ in shares)
     random = np.random.default_rng(seed)
-    for label in sorted(by_class, key=str):
-        free = [by_class[label][index] for index in random.permutation(len(by_class[label]))]
-        total = sum(map(len, free))
+    classes = {label: place for place, label in enumerate(sorted(set(labels), key=str))}
+    codes = np.fromiter((classes[label] for label in labels), np.int64, len(labels))
+    for code in range(len(classes)):
+        firsts = np.flatnonzero(alone & (codes == code))
+        free = firsts[random.permutation(len(firsts))].tolist()
+        total = sum(len(copies.get(first, (first,))) for first in free)
         for part, share in zip(taken, shares, strict=True):
             # a small class is seen in every part, as far as it goes
             room = max(round(share * total), int(share > 0 and len(free) > 2))
-            left: list[list[int]] = []
-            for place, group in enumerate(free):
-                one_trains = len(left) + len(free) - place > 1
-                if len(group) <= room and one_trains:
-                    part.update(group)
-                    room -= len(group)
-                else:
-                    left.append(group)
-            smallest = min(left, key=len, default=[])
-            if share > 0 and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
-                part.update(smallest)
-                left.remove(smallest)
-            free = left
+            free = _took(part, free, copies, room, bool(share))
     return taken
 
 
+def _took(part: set[int], free: list[int], copies: dict[int, list[int]], room: int, some: bool) -> list[int]:
+    """Move rows, each with its copies, to `part` as far as there is room; what is left has one at least."""
+    left: list[int] = []
+    for place, first in enumerate(free):
+        group = copies.get(first, (first,))
+        if len(group) <= room and len(left) + len(free) - place > 1:
+            part.update(group)
+            room -= len(group)
+        else:
+            left.append(first)
+    if some and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
+        smallest = min(left, key=lambda first: len(copies.get(first, (first,))))
+        part.update(copies.get(smallest, (smallest,)))
+        left.remove(smallest)
+    return left
+
+
 def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> tuple[Rows, list[Hashable]]:
-    """Leave out rows that also stand in a split that comes after: of training, validation, calibration and test."""
-    given = rows.given or []
-    where: dict[Hashable, dict[str, int]] = defaultdict(dict)
-    for row, content in enumerate(contents):
-        where[content].setdefault(given[row], row)
-    copies: dict[int, str] = {}
-    for row, content in enumerate(contents):
-        parts = where[content]
-        for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
-            if judge in parts:
-                copies[row] = f"the same content as {rows.names[parts[judge]]} in {judge}"
-                break
+    """Leave out rows that also stand in a split that comes after: of training, validation, calibration and test.
+
+    So are rows of a group that stands there.
+    """
+    copies = _also_later(rows, contents, "the same content as")
     if copies:
         journal.say(
             f"Left out {plural(len(copies), 'copy', 'copies')} of rows in a split that judges "
             f"({examples([rows.names[row] for row in copies])}); the report names each."
         )
+    if rows.groups is not None:
+        torn = _also_later(rows, rows.groups, "of the same group as")
+        train = (rows.given or []).count("train")
+        lost = sum((rows.given or [])[row] == "train" for row in torn)
+        if 2 * lost > train:
+            raise DataError(
+                f"{lost:,} of {train:,} training rows are of a group that also stands in a split that judges: leaving "
+                "them out would leave too little. Split the data by group, or name one table or folder and let "
+                "training split it."
+            )
+        if torn:
+            journal.say(
+                f"Left out {plural(len(torn), 'row')} of groups that stand in a split that judges "
+                f"({examples([rows.names[row] for row in torn])}); the report names each."
+            )
+        copies = {**torn, **copies}
     return rows.without(copies), [content for row, content in enumerate(contents) if row not in copies]
+
+
+def _also_later(rows: Rows, keys: Sequence[Hashable], how: str) -> dict[int, str]:
+    """Rows whose key a later split has too, and which row of it."""
+    given = rows.given or []
+    where: dict[Hashable, dict[str, int]] = defaultdict(dict)
+    for row, key in enumerate(keys):
+        where[key].setdefault(given[row], row)
+    found: dict[int, str] = {}
+    for row, key in enumerate(keys):
+        for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
+            if judge in where[key]:
+                found[row] = f"{how} {rows.names[where[key][judge]]} in {judge}"
+                break
+    return found
 
 
 def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> None:
     """Say which equal rows have different classes: no model can get them all right."""
     labels = rows.labels or []
-    first: dict[Hashable, int] = {}
-    conflicts = []
-    for row, content in enumerate(contents):
-        if labels[first.setdefault(content, row)] != labels[row]:
-            conflicts.append(row)
-    if conflicts:
-        row = conflicts[0]
-        other = first[contents[row]]
+    firsts = {row: equal[0] for equal in repeated(contents) for row in equal if labels[row] != labels[equal[0]]}
+    if firsts:
+        row = min(firsts)
+        other = firsts[row]
         journal.say(
-            f"{plural(len(conflicts), 'row')} with the same content as another but a different class, first "
+            f"{plural(len(firsts), 'row')} with the same content as another but a different class, first "
             f"{rows.names[row]} ({labels[row]}) and {rows.names[other]} ({labels[other]})."
         )
 

@@ -2,8 +2,7 @@
 
 from lastlayer.classifier.evaluation._evaluate import evaluate, evaluate_rows
 from lastlayer.classifier.evaluation.comparison import LOWER_IS_BETTER, Comparison, compare
-from lastlayer.classifier.evaluation.intervals import Interval, wilson
-from lastlayer.classifier.evaluation.judged import Judged, losses, probabilities
+from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.result import Choice, ClassScores, Evaluation, Example
 
 __all__ = [
@@ -13,12 +12,8 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Example",
-    "Interval",
-    "Judged",
+    "JudgedRows",
     "compare",
     "evaluate",
     "evaluate_rows",
-    "losses",
-    "probabilities",
-    "wilson",
 ]

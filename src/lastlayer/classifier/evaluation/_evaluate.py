@@ -7,26 +7,24 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.classifier.deciding import decided
 from lastlayer.classifier.evaluation import ranking
-from lastlayer.classifier.evaluation.intervals import Interval
-from lastlayer.classifier.evaluation.judged import Judged
+from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.result import Choice, ClassScores, Evaluation, Example
 from lastlayer.classifier.evaluation.scores import BINS, risk_by_coverage, score
 from lastlayer.classifier.task import Task
-from lastlayer.decisions import reliability
+from lastlayer.decisions import Interval, Policy, reliability
 
 _WORST = 12
 _CHOICES = 3
 
 
-def evaluate(
-    logits: Tensor, target: Tensor, names: list[str], task: Task, temperature: float, split: str
-) -> Evaluation:
+def evaluate(logits: Tensor, target: Tensor, names: list[str], task: Task, policy: Policy, split: str) -> Evaluation:
     """Judge logits against the true classes, or the labels that hold."""
-    return evaluate_rows(Judged(logits, target, names, task, temperature, split))
+    return evaluate_rows(JudgedRows(logits, target, names, task, policy, split))
 
 
-def evaluate_rows(judged: Judged) -> Evaluation:
+def evaluate_rows(judged: JudgedRows) -> Evaluation:
     """Judge rows."""
     task = judged.task
     scored = score(judged)
@@ -48,16 +46,17 @@ def evaluate_rows(judged: Judged) -> Evaluation:
         log_classes=math.log(task.choices),
         prior_entropy=_prior_entropy(judged),
         worst=tuple(_example(judged, int(row)) for row in np.argsort(-judged.loss, kind="stable")[:_WORST]),
+        decided=decided(judged.policy, judged.logits, judged.target),
     )
 
 
-def _confusion(judged: Judged) -> tuple[tuple[int, ...], ...]:
+def _confusion(judged: JudgedRows) -> tuple[tuple[int, ...], ...]:
     classes = judged.p.shape[1]
     counts = np.bincount(judged.truth * classes + judged.predicted, minlength=classes * classes)
     return tuple(map(tuple, counts.reshape(classes, classes).tolist()))
 
 
-def _prior_entropy(judged: Judged) -> float:
+def _prior_entropy(judged: JudgedRows) -> float:
     if judged.several:
         yes = judged.target.double().mean(0)
         return float(-(torch.xlogy(yes, yes) + torch.xlogy(1 - yes, 1 - yes)).mean())
@@ -65,7 +64,7 @@ def _prior_entropy(judged: Judged) -> float:
     return float(-torch.xlogy(share, share).sum())
 
 
-def _by_class(judged: Judged, ranked: list[tuple[float, float]]) -> tuple[ClassScores, ...]:
+def _by_class(judged: JudgedRows, ranked: list[tuple[float, float]]) -> tuple[ClassScores, ...]:
     """Each class against the rest, and what it adds to the loss."""
     classes = judged.p.shape[1]
     if judged.several:
@@ -103,11 +102,15 @@ def _by_class(judged: Judged, ranked: list[tuple[float, float]]) -> tuple[ClassS
     return tuple(found)
 
 
+def _defined(score_: Interval) -> bool:
+    return not math.isnan(score_.value)
+
+
 def _ratio(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _undefined(judged: Judged, scores: dict[str, Interval], by_class: tuple[ClassScores, ...]) -> dict[str, str]:
+def _undefined(judged: JudgedRows, scores: dict[str, Interval], by_class: tuple[ClassScores, ...]) -> dict[str, str]:
     """Why a score has no value, or which classes its mean leaves out."""
     rows, classes = judged.p.shape
     found: dict[str, str] = {}
@@ -117,20 +120,20 @@ def _undefined(judged: Judged, scores: dict[str, Interval], by_class: tuple[Clas
         ("balanced_accuracy", [each.name for each in by_class if each.recall is None]),
         ("macro_f1", [each.name for each in by_class if each.f1 is None]),
     ):
-        if name not in scores or (judged.task.kind == "binary" and scores[name].defined):
+        if name not in scores or (judged.task.kind == "binary" and _defined(scores[name])):
             continue
         if name in ("auroc", "average_precision") and rows * classes > ranking.MOST:
             found[name] = f"not computed: {rows:,} × {classes:,} probabilities would take minutes to sort"
         elif lacking:
             left = f"no row tells of {plural(len(lacking), 'class', 'classes')} of {classes:,} ({examples(lacking)})"
-            found[name] = f"{left}: left out of the mean" if scores[name].defined else left
+            found[name] = f"{left}: left out of the mean" if _defined(scores[name]) else left
     for name, score_ in scores.items():
-        if not score_.defined:
+        if not _defined(score_):
             found.setdefault(name, "these rows, or all answers to them, are of one class")
     return found
 
 
-def _example(judged: Judged, row: int) -> Example:
+def _example(judged: JudgedRows, row: int) -> Example:
     task = judged.task
     return Example(
         row,
@@ -143,7 +146,7 @@ def _example(judged: Judged, row: int) -> Example:
     )
 
 
-def _choices(judged: Judged, row: int) -> tuple[Choice, ...]:
+def _choices(judged: JudgedRows, row: int) -> tuple[Choice, ...]:
     """The largest logits and the true class; the one logit of a binary task; of several labels the costliest."""
     task, logits, loss = judged.task, judged.logits[row].double(), judged.each_loss[row]
     if task.kind == "binary":

@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from lastlayer.classifier.data.rows import examples, plural
-from lastlayer.classifier.evaluation.intervals import Interval, around, between, spread_of
-from lastlayer.classifier.evaluation.judged import Judged
+from lastlayer.classifier.evaluation.intervals import around, between, spread_of
+from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.scores import ORDER, score
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Interval
 from lastlayer.errors import DataError
 
 LOWER_IS_BETTER = ("log_loss", "brier", "hamming_loss", "ece", "ece_equal_mass", "aurc")
@@ -85,7 +87,7 @@ class Comparison:
         return plain
 
 
-def compare(first: Judged, second: Judged, names: tuple[str, str] = ("first", "second")) -> Comparison:
+def compare(first: JudgedRows, second: JudgedRows, names: tuple[str, str] = ("first", "second")) -> Comparison:
     """Compare two models by the rows that both were judged on.
 
     Args:
@@ -139,7 +141,7 @@ def _better(gap: Interval, name: str) -> str:
     return "first" if (gap.value < 0) == (name in LOWER_IS_BETTER) else "second"
 
 
-def _changed(first: Judged, second: Judged) -> tuple[Changed, ...]:
+def _changed(first: JudgedRows, second: JudgedRows) -> tuple[Changed, ...]:
     differs = first.predicted != second.predicted
     rows = np.flatnonzero(differs.any(1) if first.several else differs)
     gap = np.abs(first.loss - second.loss)
@@ -147,9 +149,9 @@ def _changed(first: Judged, second: Judged) -> tuple[Changed, ...]:
     return tuple(
         Changed(
             first.names[row],
-            spelled(first.target[row]),
-            spelled(first.task.decided(first.logits[row : row + 1])[0]),
-            spelled(second.task.decided(second.logits[row : row + 1])[0]),
+            spelled(torch.from_numpy(np.atleast_1d(first.truth[row]))),
+            spelled(torch.from_numpy(np.atleast_1d(first.predicted[row]))),
+            spelled(torch.from_numpy(np.atleast_1d(second.predicted[row]))),
             float(first.loss[row]),
             float(second.loss[row]),
             "first" if first.correct[row] else "second" if second.correct[row] else "neither",
@@ -158,13 +160,13 @@ def _changed(first: Judged, second: Judged) -> tuple[Changed, ...]:
     )
 
 
-def _alike(first: Judged, second: Judged, names: tuple[str, str]) -> tuple[Judged, Judged]:
+def _alike(first: JudgedRows, second: JudgedRows, names: tuple[str, str]) -> tuple[JudgedRows, JudgedRows]:
     """Both with their rows and classes in the order of the first."""
     _same_task(first.task, second.task, names)
     _same_rows(first.names, second.names, names)
     place = {name: row for row, name in enumerate(second.names)}
     second = _in_order(second, [place[name] for name in first.names], first.task)
-    differs = (first.target != second.target).reshape(len(first), -1).any(1).nonzero().flatten().tolist()
+    differs = np.flatnonzero((first.truth != second.truth).reshape(len(first), -1).any(1)).tolist()
     if differs:
         named = [first.names[row] for row in differs]
         raise DataError(
@@ -210,22 +212,17 @@ def _both_ways(lacking: Sequence[str], more: Sequence[str], names: tuple[str, st
     return "; ".join(said)
 
 
-def _in_order(judged: Judged, rows: list[int], task: Task) -> Judged:
-    """The rows in another order, and the classes in that of `task`."""
-    logits, target = judged.logits[rows], judged.target[rows]
-    if judged.task.names != task.names:
-        place = {name: index for index, name in enumerate(judged.task.names)}
-        columns = [place[name] for name in task.names]
-        if judged.task.kind == "binary":
-            logits, target = -logits, 1 - target
-        else:
-            logits = logits[:, columns]
-            here = {old: new for new, old in enumerate(columns)}
-            target = (
-                target[:, columns]
-                if judged.several
-                else target.new_tensor([here[int(index)] for index in target.tolist()])
-            )
-    return replace(
-        judged, logits=logits, target=target, names=[judged.names[row] for row in rows], task=task
-    )  # fmt: skip
+def _in_order(judged: JudgedRows, rows: list[int], task: Task) -> JudgedRows:
+    """The rows in another order, and the classes in that of `task`; what was made of the logits is not made anew."""
+    columns = [judged.task.names.index(name) for name in task.names]
+    here = np.argsort(columns)
+    truth, predicted = judged.truth[rows], judged.predicted[rows]
+    found = replace(judged, names=[judged.names[row] for row in rows], task=task)
+    vars(found).update(
+        p=judged.p[rows][:, columns],
+        order=judged.order[rows][:, columns],
+        truth=truth[:, columns] if judged.several else here[truth],
+        predicted=predicted[:, columns] if judged.several else here[predicted],
+        each_loss=judged.each_loss[rows][:, columns] if judged.several else judged.each_loss[rows],
+    )
+    return found

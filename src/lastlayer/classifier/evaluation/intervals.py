@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from lastlayer.classifier.extras import need
+from lastlayer.decisions import Interval
 
 # Samples for an interval, fewer where there are so many rows that more numbers would be drawn.
 _SAMPLES, _LEAST, _DRAWN = 1_000, 100, 20_000_000
@@ -15,34 +15,6 @@ _DENSE = 0.05  # share of numbers that are not 0 from which a dense product is f
 _QUANTILE = 1.959964  # of the normal distribution, for 95 %
 
 Scores = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A score and where it lies in 95 of 100 samples of as many rows; NaN where it is undefined."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def defined(self) -> bool:
-        """Whether the rows say anything about this score."""
-        return not math.isnan(self.value)
-
-
-def wilson(share: float, rows: int, z: float = _QUANTILE) -> tuple[float, float]:
-    """Where a share lies in 95 of 100 samples; unlike the bootstrap's it has a width where all rows are right.
-
-    >>> [round(end, 4) for end in wilson(1.0, 100)]
-    [0.963, 1.0]
-
-    Source: Wilson 1927.
-    """
-    middle = share + z * z / (2 * rows)
-    spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 class Sums:

@@ -9,34 +9,11 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.classifier.task import Task
-
-
-def probabilities(logits: Tensor, task: Task, temperature: float) -> Tensor:
-    """Calibrated probabilities, (rows, classes), in float64; of a binary task those of no and yes."""
-    z = logits.double()
-    if task.kind == "multilabel":
-        return functional.sigmoid(z / temperature)
-    if task.kind == "binary":
-        return torch.stack([functional.sigmoid(-z / temperature), functional.sigmoid(z / temperature)], 1)
-    return functional.softmax(z, 1, temperature=temperature)
-
-
-def losses(logits: Tensor, target: Tensor, task: Task, temperature: float) -> Tensor:
-    """Surprise at the true class of each row, in nats; where several labels may hold, the mean over the labels."""
-    loss = _each(logits, target, task, temperature)
-    return loss.mean(1) if task.kind == "multilabel" else loss
-
-
-def _each(logits: Tensor, target: Tensor, task: Task, temperature: float) -> Tensor:
-    """The loss of each row, or of each row and label."""
-    z = logits.double()
-    if task.kind == "multiclass":
-        return functional.cross_entropy(z, target, reduction="none", temperature=temperature)
-    return functional.binary_cross_entropy_with_logits(z / temperature, target.double(), reduction="none")
+from lastlayer.decisions import Policy, row_losses
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRows:
     """Labelled rows and a model's logits for them.
 
     Attributes:
@@ -44,7 +21,7 @@ class Judged:
         target: int64: class indices (rows), or 0 and 1 (rows, classes) where several labels may hold.
         names: Of the rows.
         task: Their question.
-        temperature: What logits are divided by.
+        policy: What makes probabilities and decisions of logits.
         split: Which rows these are: "test", "validation", or the name of the data.
     """
 
@@ -52,7 +29,7 @@ class Judged:
     target: Tensor
     names: list[str]
     task: Task
-    temperature: float
+    policy: Policy
     split: str
 
     def __len__(self) -> int:
@@ -66,12 +43,12 @@ class Judged:
     @cached_property
     def p(self) -> np.ndarray:
         """Calibrated probabilities, (rows, classes)."""
-        return probabilities(self.logits, self.task, self.temperature).numpy()
+        return self.policy.probabilities(self.logits).numpy()
 
     @cached_property
     def order(self) -> np.ndarray:
         """What ranks the rows for each class, (rows, classes): finer than probabilities, which round to 1."""
-        z = self.logits.double() / self.temperature
+        z = self.policy.logits(self.logits)
         if self.task.kind == "binary":
             return torch.stack([-z, z], 1).numpy()
         return (z if self.several else functional.log_softmax(z, 1)).numpy()
@@ -83,13 +60,13 @@ class Judged:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """The answer with the greater probability, in the shape of the target."""
-        return self.task.decided(self.logits).numpy()
+        """The decision about each row, none left undecided, in the shape of the target."""
+        return self.policy.decide(self.logits, abstain=False).numpy()
 
     @cached_property
     def each_loss(self) -> np.ndarray:
         """The loss of each row, or of each row and label, in nats."""
-        return _each(self.logits, self.target, self.task, self.temperature).numpy()
+        return row_losses(self.policy.logits(self.logits), self.target).numpy()
 
     @cached_property
     def loss(self) -> np.ndarray:
@@ -106,7 +83,7 @@ class Judged:
     def sure(self) -> np.ndarray:
         """The probability of the answer, (rows); of every label's, (rows, labels)."""
         if self.several:
-            return np.asarray(np.maximum(self.p, 1 - self.p))
+            return np.where(self.predicted == 1, self.p, 1 - self.p)
         return np.asarray(np.take_along_axis(self.p, self.predicted[:, None], 1)[:, 0])
 
     @cached_property

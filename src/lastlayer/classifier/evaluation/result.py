@@ -4,8 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lastlayer.classifier.evaluation.intervals import Interval
-from lastlayer.decisions import Reliability
+from lastlayer.classifier.deciding import Decided
+from lastlayer.decisions import Interval, Reliability
 
 _ALSO = {"accuracy": "subset_accuracy", "micro_f1": "accuracy"}  # the same number by another name
 
@@ -101,6 +101,8 @@ class Evaluation:
         log_classes: ln C, the log-loss of a model that knows nothing.
         prior_entropy: The log-loss of a model that knows only the class frequencies of these rows.
         worst: The rows with the largest loss.
+        decided: What came of costs, abstaining and prediction sets; None where there are none. The other scores are of
+            every row decided.
     """
 
     split: str
@@ -116,6 +118,7 @@ class Evaluation:
     log_classes: float
     prior_entropy: float
     worst: tuple[Example, ...]
+    decided: Decided | None = None
 
     def __getitem__(self, score: str) -> float:
         """Return one score by name.
@@ -146,9 +149,14 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values, for JSON; what is undefined is None."""
-        plain = {**asdict(self), "effective_choices": self.effective_choices}
-        plain["scores"] = {
-            name: {end: None if math.isnan(value) else value for end, value in asdict(score).items()}
-            for name, score in self.scores.items()
-        }
+        plain: dict[str, Any] = _without_nan({**asdict(self), "effective_choices": self.effective_choices})
         return plain
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN as None, which JSON has a word for."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -4,21 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lastlayer.classifier.evaluation import ranking
 from lastlayer.classifier.evaluation.intervals import (
-    Interval,
     Scores,
     Sums,
     between,
     bootstrap,
     one_hot,
     spread_of,
-    wilson,
     within_unit,
 )
-from lastlayer.classifier.evaluation.judged import Judged
+from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.ranking import Ranked
+from lastlayer.decisions import Interval, row_brier, wilson
 
 BINS = 15
 # What is shown, in this order, as far as a task has it.
@@ -55,7 +55,7 @@ class Scored:
         return {name: found[name] for name in ORDER if name in found}
 
 
-def score(judged: Judged) -> Scored:
+def score(judged: JudgedRows) -> Scored:
     """Score judged rows."""
     rows = len(judged)
     sums = Sums(rows, _of_labels(judged) if judged.several else _of_classes(judged))
@@ -71,20 +71,23 @@ def score(judged: Judged) -> Scored:
     return Scored(values, bootstrap(rows, sums.width, scores), ranked, classes)
 
 
-def _of_classes(judged: Judged) -> dict[str, object]:
+def _of_classes(judged: JudgedRows) -> dict[str, object]:
     classes = judged.p.shape[1]
     truth, predicted = judged.truth, judged.predicted
-    squares = np.square(judged.p).sum(1) - 2 * np.take_along_axis(judged.p, truth[:, None], 1)[:, 0] + 1
     gap = judged.sure - judged.correct
     return {
         "true": one_hot(truth, classes),
         "called": one_hot(predicted, classes),
         "right": one_hot(truth, classes, judged.correct.astype(float)),
         "loss": judged.loss,
-        "brier": squares,
+        "brier": _brier(judged),
         "gap": one_hot(_equal_width(judged.sure), BINS, gap),
         "gap_mass": one_hot(_equal_mass(judged.sure), BINS, gap),
     }
+
+
+def _brier(judged: JudgedRows) -> np.ndarray:
+    return row_brier(torch.from_numpy(judged.p), torch.from_numpy(judged.truth)).numpy()
 
 
 def _class_scores(sums: Scores, rows: np.ndarray) -> Scores:
@@ -108,7 +111,7 @@ def _class_scores(sums: Scores, rows: np.ndarray) -> Scores:
     return found
 
 
-def _of_labels(judged: Judged) -> dict[str, object]:
+def _of_labels(judged: JudgedRows) -> dict[str, object]:
     truth, predicted = judged.truth, judged.predicted
     gap = judged.sure - (predicted == truth)
     return {
@@ -118,7 +121,7 @@ def _of_labels(judged: Judged) -> dict[str, object]:
         "exact": judged.correct.astype(float),
         "wrong": (truth != predicted).mean(1),
         "loss": judged.loss,
-        "brier": np.square(judged.p - truth).mean(1),
+        "brier": _brier(judged),
         "gap": _in_bins(_equal_width(judged.sure), gap),
         "gap_mass": _in_bins(_equal_mass(judged.sure), gap),
     }
@@ -161,7 +164,7 @@ def _in_bins(place: np.ndarray, gap: np.ndarray) -> np.ndarray:
     return np.stack([np.where(place == each, gap, 0).sum(1) for each in range(BINS)])
 
 
-def _areas(judged: Judged) -> Callable[[np.ndarray], np.ndarray]:
+def _areas(judged: JudgedRows) -> Callable[[np.ndarray], np.ndarray]:
     """The area under the risk–coverage curve of each sample; rows of equal confidence come in their own order."""
     order = np.argsort(-judged.confidence, kind="stable")
     wrong = _shared(judged.confidence[order], ~judged.correct[order])
@@ -184,7 +187,7 @@ def _shared(confidence: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     return np.repeat(np.add.reduceat(wrong.astype(float), starts) / sizes, sizes)
 
 
-def risk_by_coverage(judged: Judged, points: int = 100) -> tuple[tuple[float, float], ...]:
+def risk_by_coverage(judged: JudgedRows, points: int = 100) -> tuple[tuple[float, float], ...]:
     """The share of errors among the rows that the model is surest of, for growing shares of rows kept."""
     order = np.argsort(-judged.confidence, kind="stable")
     errors = np.cumsum(_shared(judged.confidence[order], ~judged.correct[order]))
@@ -192,7 +195,7 @@ def risk_by_coverage(judged: Judged, points: int = 100) -> tuple[tuple[float, fl
     return tuple((float(count / len(judged)), float(errors[count - 1] / count)) for count in kept)
 
 
-def _rank(judged: Judged) -> tuple[dict[str, Ranked], list[tuple[float, float]]]:
+def _rank(judged: JudgedRows) -> tuple[dict[str, Ranked], list[tuple[float, float]]]:
     """AUROC and average precision of every class against the rest, and their means; of a binary task, of yes."""
     rows, classes = judged.p.shape
     if rows * classes > ranking.MOST:

@@ -3,17 +3,19 @@
 from struct import Struct
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import BinaryOptions, Elements
+from lastlayer.kernels._options import BinaryOptions, Elements, OutOfRangeError
 from lastlayer.kernels.cpu import _compile, _memory, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, row_stride, rows_of
+from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _binary_cross_entropy as eager
 
 _WORDS = Struct("17q4d")
-_KEPT_UP_TO = 16_384
+_SUMS = 3  # that a kernel leaves of each task: the losses, the smallest and the largest target
 _BLOCK = 1024  # elements that a kernel sums before it widens
 
 
@@ -78,28 +80,40 @@ def _forward(
 ) -> tuple[tuple[Tensor], tuple[_Call | None]]:
     call = _call(logits, target, weight, pos_weight, options)
     losses = _memory.empty(logits, *logits.shape, dtype=options.dtype) if options.reduction == "none" else None
-    partial = bytearray(8 * call.tasks)
     name = "" if losses is None else NAMES[options.dtype]
-    _threads.run(
-        _compile.kernel(
-            "binary_cross_entropy.forward", NAMES[logits.dtype], call.compute, NAMES[target.dtype], name, *call.flags
-        ),
-        _WORDS, call.tasks, logits.numel(),
-        *call.head, address(losses), _threads.address_of(partial), 0, *call.tail, 1.0,
-    )  # fmt: skip
+    kernel = _compile.kernel(
+        "binary_cross_entropy.forward", NAMES[logits.dtype], call.compute, NAMES[target.dtype], name, *call.flags
+    )
+    total = _summed(kernel, call, address(losses), 1.0, options)
     # A large call would hold on to logits that a checkpoint wants to let go.
-    kept = call if logits.numel() <= _KEPT_UP_TO else None
+    kept = call if logits.numel() <= UP_TO else None
     if losses is not None:
         return (losses,), (kept,)
-    (total,) = _threads.sums_of(partial, 1)
+    return (_reduced(total, logits.numel(), options),), (kept,)
+
+
+def _summed(kernel: _compile.Kernel, call: _Call, result: int, upstream: float, options: BinaryOptions) -> float:
+    """Run a kernel that adds up losses and has read every target."""
+    partial = bytearray(8 * _SUMS * call.tasks)
+    _threads.run(
+        kernel, _WORDS, call.tasks, call.shape[0] * call.shape[1],
+        *call.head, result, _threads.address_of(partial), 0, *call.tail, upstream,
+    )  # fmt: skip
+    found = np.frombuffer(partial).reshape(-1, _SUMS)
+    if options.read and call.tasks and (found[:, 1].min() < 0.0 or found[:, 2].max() > 1.0):
+        raise OutOfRangeError
+    return float(found[:, 0].sum())
+
+
+def _reduced(total: float, count: int, options: BinaryOptions) -> Tensor:
     if options.reduction == "mean":
-        total = total / logits.numel() if logits.numel() else float("nan")
-    return (torch.scalar_tensor(total, dtype=options.dtype),), (kept,)
+        total = total / count if count else float("nan")
+    return torch.scalar_tensor(total, dtype=options.dtype)
 
 
 def _backward(
     gradients: tuple[Tensor],
-    kept: tuple[_Call | None],
+    kept: tuple[_Call | None] | None,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -107,12 +121,12 @@ def _backward(
     options: BinaryOptions,
     out: Tensor | None = None,
 ) -> Tensor:
-    call = kept[0] or _call(logits, target, weight, pos_weight, options)
+    call = (kept[0] if kept else None) or _call(logits, target, weight, pos_weight, options)
     above, upstream = None, 1.0
     if options.reduction == "none":
         above = gradients[0].to(torch.float64 if call.compute == "float64" else torch.float32).contiguous()
     else:
-        upstream = gradients[0].item() / (max(logits.numel(), 1) if options.reduction == "mean" else 1)
+        upstream = _of_each(gradients[0].item(), logits, options)
     result = _memory.empty(logits, *logits.shape) if out is None else out
     _threads.run(
         _compile.kernel(
@@ -122,6 +136,70 @@ def _backward(
         *call.head, result.data_ptr(), 0, address(above), *call.tail, upstream,
     )  # fmt: skip
     return result
+
+
+def _of_each(upstream: float, logits: Tensor, options: BinaryOptions) -> float:
+    return upstream / (max(logits.numel(), 1) if options.reduction == "mean" else 1)
+
+
+# Loss and gradient in one read. Small calls write the words of their plan anew.
+
+_LOGITS, _TARGETS, _RESULT, _UPSTREAM, _TOTAL = 6, 8, 14, 20, 21
+_PLANS, _GUESSES = Table[Plan](), Table[_autograd.Guess]()
+
+
+def _early(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    pos_weight: Tensor | None,
+    options: BinaryOptions,
+    wanted: bool,
+) -> _autograd.Early | None:
+    if not wanted or options.reduction == "none":
+        return None
+    key = (logits.shape, logits.dtype, target.dtype, options)
+    if weight is None and pos_weight is None and 0 < logits.numel() <= UP_TO:
+        return _small(key, logits, target, options)
+    if logits.numel() <= UP_TO or saved_elsewhere():
+        return None
+    guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
+    if not guess.is_good():
+        return None
+    call, upstream = _call(logits, target, weight, pos_weight, options), guess.value
+    gradient = _memory.empty(logits, *logits.shape)
+    total = _summed(
+        _both(logits, target, call), call, gradient.data_ptr(), _of_each(upstream, logits, options), options
+    )
+    return _autograd.Early((_reduced(total, logits.numel(), options),), gradient, upstream, guess)
+
+
+def _both(logits: Tensor, target: Tensor, call: _Call) -> _compile.Kernel:
+    names = NAMES[logits.dtype], call.compute, NAMES[target.dtype]
+    return _compile.kernel("binary_cross_entropy.both", *names, *call.flags)
+
+
+def _small(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOptions) -> _autograd.Early | None:
+    if not (x.is_contiguous() and target.is_contiguous()) or x.is_neg() or target.is_neg():
+        return None
+    plan = _PLANS.get(key) or _planned(key, x, target, options)
+    workspace = plan.take()
+    words, doubles = workspace.integers, workspace.doubles
+    gradient, upstream = torch.empty_like(x), plan.guess.value
+    words[_LOGITS], words[_TARGETS], words[_RESULT] = x.data_ptr(), target.data_ptr(), gradient.data_ptr()
+    doubles[_UPSTREAM] = _of_each(upstream, x, options)
+    plan.run(workspace.address)
+    total, least, most = doubles[_TOTAL], doubles[_TOTAL + 1], doubles[_TOTAL + 2]
+    plan.give_back(workspace)
+    if options.read and (least < 0.0 or most > 1.0):
+        raise OutOfRangeError
+    return _autograd.Early((_reduced(total, x.numel(), options),), gradient, upstream, plan.guess)
+
+
+def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOptions) -> Plan:
+    call = _call(x, target, None, None, options)
+    words = 0, call.tasks, *call.head, 0, 0, 0, *call.tail, 0.0
+    return _PLANS.put(key, Plan(_both(x, target, call), _WORDS.pack(*words), 8 * _SUMS * call.tasks, {15: 0}))
 
 
 def _losses(
@@ -150,4 +228,4 @@ def _slope(
 
 binary_cross_entropy_elements = Elements(_losses, _total, _slope)
 
-_RULE = _autograd.Rule(eager.formula, _forward, _backward, eager._RULE.name)
+_RULE = eager._RULE._replace(forward=_forward, backward=_backward, early=_early)

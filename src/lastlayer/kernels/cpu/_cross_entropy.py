@@ -1,50 +1,53 @@
 """Cross-entropy by compiled kernels: prepares their arguments, and reads what they return."""
 
 import math
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import Options, Rows
+from lastlayer.kernels._options import Options, OutOfRangeError, Rows
 from lastlayer.kernels.cpu import _compile, _memory, _threads
 from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, row_stride, rows_of, rows_per_task
+from lastlayer.kernels.cpu._small import UP_TO, Plan, Table
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _cross_entropy as eager
 
-# The words of each kernel: addresses, sizes and flags, then the numbers of the options.
-_FORWARD, _BACKWARD = Struct("16q6d"), Struct("16q8d")
-_SOFT_FORWARD, _SOFT_BACKWARD = Struct("14q5d"), Struct("14q7d")
+# Addresses, sizes and flags, then the numbers of the options: as native/cross_entropy.py has them.
+_WORDS = Struct("20q11d")
+_NO_SCALES = (0.0,) * 5
+_SUMS = 5  # that a forward leaves of each task: losses, weights, penalties, rows that count, indices that name no class
 
 
-def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
-    """As in kernels.eager."""
+def cross_entropy(
+    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options
+) -> tuple[Tensor, Tensor | None]:
+    """As in kernels.eager; the log-sum-exp only where it is asked for."""
     wide = None if weight is None else weight.to(torch.float64)
-    loss, lse = _autograd.apply(_RULE, logits, target, wide, options)
-    return loss, lse
+    loss, *lse = _autograd.apply(_RULE, logits, target, wide, options)
+    return loss, lse[0] if lse else None
 
 
-def _spec(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[str, str, bool, bool, str]:
+@lru_cache
+def _spec(
+    stored: torch.dtype, target: torch.dtype, adjusted: bool, smoothed: bool, weighted: bool
+) -> tuple[str, str, bool, bool, str]:
     """What the kernel is compiled for: dtype, dtype computed in, adjusted, spread, dtype of probabilities.
 
     A softcap or a temperature moves every logit by a rounding that its exponential multiplies, and the gradient of a
     spread target is a difference of near numbers: there float32 is computed in float64.
     """
-    soft = target.is_floating_point()
-    adjusted = options.softcap is not None or options.temperature != 1.0
-    spread = options.label_smoothing != 0.0 or (soft and weight is not None)
-    dtypes = (logits.dtype, target.dtype)
+    soft = target.is_floating_point
+    spread = smoothed or (soft and weighted)
     return (
-        NAMES[logits.dtype],
-        computed_in(*dtypes, wide=adjusted or spread or soft),
+        NAMES[stored],
+        computed_in(stored, target, wide=adjusted or spread or soft),
         adjusted,
         spread,
-        NAMES[target.dtype] if soft else "",
+        NAMES[target] if soft else "",
     )
-
-
-_KEPT_UP_TO = 16_384
 
 
 class _Call(NamedTuple):
@@ -53,7 +56,8 @@ class _Call(NamedTuple):
     z: Tensor
     rows: int
     tasks: int
-    soft: bool
+    work: int
+    kernels: str  # the file of native/ that holds them
     spec: tuple[str, str, bool, bool, str]
     head: tuple[int, ...]
     tail: tuple[float, ...]
@@ -61,72 +65,77 @@ class _Call(NamedTuple):
 
 
 def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> _Call:
-    z, soft = rows_of(logits), target.is_floating_point()
+    z = rows_of(logits)
     rows, classes = z.shape
-    per_task = rows_per_task(classes)
-    spec = _spec(logits, target, weight, options)
-    spread, weight_sum = _spread(weight, classes, spec)
-    head: tuple[int, ...] = (rows, per_task, classes, z.data_ptr(), row_stride(z))
-    tail: tuple[float, ...] = (
-        options.label_smoothing / max(classes, 1), 1 - options.label_smoothing, options.z_loss,
-        options.softcap or 0.0, options.temperature,
+    smoothing, adjusted = options.label_smoothing, options.softcap is not None or options.temperature != 1.0
+    spec = _spec(logits.dtype, target.dtype, adjusted, smoothing != 0.0, weight is not None)
+    spread, weight_sum = _spread(weight, classes, spec) if spec[3] else (None, 0.0)
+    per_task, skipped = rows_per_task(classes), options.ignore_index
+    soft = spec[4] != ""
+    t = rows_of(target) if soft else target if target.dim() == 1 else target.reshape(-1)
+    t = t if soft or t.is_contiguous() else t.contiguous()
+    return _Call(
+        z, rows, -(-rows // per_task), rows * classes, "soft_cross_entropy" if soft else "cross_entropy", spec,
+        (
+            rows, per_task, classes, z.data_ptr(), row_stride(z), t.data_ptr(), row_stride(t) if soft else 0,
+            skipped is not None, skipped or 0, 0 if weight is None else weight.data_ptr(), address(spread),
+        ),
+        (
+            smoothing / (classes or 1), 1 - smoothing, options.z_loss, options.softcap or 0.0, options.temperature,
+            weight_sum,
+        ),
+        (t, weight, spread),
     )  # fmt: skip
-    if soft:
-        t = rows_of(target)
-        head = (*head, t.data_ptr(), row_stride(t), address(spread))
-    else:
-        t = target if target.dim() == 1 else target.reshape(-1)
-        t = t if t.is_contiguous() else t.contiguous()
-        skipped = options.ignore_index
-        head = (*head, t.data_ptr(), skipped is not None, skipped or 0, address(weight), address(spread))
-        tail = (*tail, weight_sum)
-    return _Call(z, rows, -(-rows // per_task), soft, spec, head, tail, (t, weight, spread))
 
 
 def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, _Call | None, tuple[float, float]]]:
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, _Call | None, tuple[float, float]]]:
     call = _call(logits, target, weight, options)
-    rows = call.rows
-    saved = torch.empty((4 if call.soft else 3, rows), dtype=torch.float64)  # top, rest, lse, mass
-    per_row = torch.empty(rows, dtype=torch.float64) if options.reduction == "none" else None
-    partial = bytearray(32 * call.tasks)
-    where = saved.data_ptr()
+    saved = torch.empty((3, call.rows), dtype=torch.float64)  # top, rest, mass
+    lse = torch.empty(call.rows, dtype=torch.float64) if options.with_lse else None
+    per_row = torch.empty(call.rows, dtype=torch.float64) if options.reduction == "none" else None
+    partial = bytearray(8 * _SUMS * call.tasks)
     _threads.run(
-        _compile.kernel("soft_cross_entropy.forward" if call.soft else "cross_entropy.forward", *call.spec),
-        _SOFT_FORWARD if call.soft else _FORWARD, call.tasks, call.z.numel(),
-        *call.head, where, address(per_row), where + 16 * rows, _threads.address_of(partial), *call.tail,
+        _compile.kernel(call.kernels + ".forward", *call.spec), _WORDS, call.tasks, call.work,
+        *call.head, saved.data_ptr(), address(per_row), address(lse), _threads.address_of(partial), 0, 0, 0,
+        *call.tail, *_NO_SCALES,
     )  # fmt: skip
-    losses, weights, penalties, counted = _threads.sums_of(partial, 4)
-    lse = saved[2] if logits.dtype in (torch.float32, torch.float64) else saved[2].to(torch.float32)
-    lse = lse if logits.dim() == 2 else lse.reshape(logits.shape[:-1])
+    losses, weights, penalties, counted, unnamed = _threads.sums_of(partial, _SUMS)
+    if unnamed and options.read:
+        raise OutOfRangeError
     empty = float(options.empty == "zero")
-    divisors = (counted if weight is None or call.soft else weights) or empty, counted or empty
+    divisors = (weights if weight is not None and not call.spec[4] else counted) or empty, counted or empty
     # A small call is kept as it stands. A large one would hold on to logits that a checkpoint wants to let go.
-    kept = (saved, call if call.z.numel() <= _KEPT_UP_TO else None, divisors)
+    kept = (saved, call if call.work <= UP_TO else None, divisors)
     if per_row is not None:
-        return (per_row.to(options.dtype).reshape(logits.shape[:-1]), lse), kept
-    total = losses + penalties
-    if options.reduction == "mean":
-        total = _quotient(losses, divisors[0])
-        if options.z_loss:
-            total += _quotient(penalties, divisors[1])
-    return (torch.scalar_tensor(total, dtype=options.dtype), lse), kept
+        loss = per_row.to(options.dtype).reshape(logits.shape[:-1])
+    else:
+        total = losses + penalties
+        if options.reduction == "mean":
+            total = _quotient(losses, divisors[0])
+            if options.z_loss:
+                total += _quotient(penalties, divisors[1])
+        loss = torch.scalar_tensor(total, dtype=options.dtype)
+    if lse is None:
+        return (loss,), kept
+    lse = lse if logits.dtype in (torch.float32, torch.float64) else lse.to(torch.float32)
+    return (loss, lse if logits.dim() == 2 else lse.reshape(logits.shape[:-1])), kept
 
 
 def _backward(
-    gradients: tuple[Tensor | None, Tensor | None],
-    kept: tuple[Tensor, _Call | None, tuple[float, float]],
+    gradients: tuple[Tensor | None, ...],
+    kept: tuple[Tensor, _Call | None, tuple[float, float]] | None,
     logits: Tensor,
     target: Tensor,
     weight: Tensor | None,
     options: Options,
     out: Tensor | None = None,
 ) -> Tensor:
-    saved, call, divisors = kept
+    saved, call, divisors = kept or _forward(logits, target, weight, options)[1]
     call = call or _call(logits, target, weight, options)
-    of_total, of_lse = gradients
-    of_lse = None if of_lse is None else _doubles(of_lse)
+    of_total = gradients[0]
+    of_lse = _doubles(gradients[1]) if options.with_lse and gradients[1] is not None else None
     of_rows, upstream = None, 0.0
     if of_total is not None and options.reduction == "none":
         of_rows, upstream = _doubles(of_total), 1.0
@@ -137,18 +146,55 @@ def _backward(
         of_loss, of_penalty = _quotient(upstream, divisors[0]), _quotient(upstream, divisors[1])
     result = _memory.empty(call.z, *call.z.shape) if out is None else out
     _threads.run(
-        _compile.kernel("soft_cross_entropy.backward" if call.soft else "cross_entropy.backward", *call.spec),
-        _SOFT_BACKWARD if call.soft else _BACKWARD, call.tasks, call.z.numel(),
-        *call.head, saved.data_ptr(), address(of_rows), address(of_lse), result.data_ptr(),
-        *call.tail, of_loss, of_penalty,
+        _compile.kernel(call.kernels + ".backward", *call.spec), _WORDS, call.tasks, call.work,
+        *call.head, saved.data_ptr(), 0, 0, 0, address(of_rows), address(of_lse), result.data_ptr(),
+        *call.tail, of_loss, of_penalty, *_NO_SCALES[2:],
     )  # fmt: skip
     return result if logits.dim() == 2 else result.reshape(logits.shape)
 
 
-def _spread(weight: Tensor | None, classes: int, spec: tuple[str, str, bool, bool, str]) -> tuple[Tensor | None, float]:
-    """What label smoothing gives each class, and the sum of it."""
-    if not spec[3]:
-        return None, 0.0
+# Places of words that differ from call to call, and those of the results, counted in words.
+_LOGITS, _TARGETS, _GRADIENT, _UPSTREAM = 5, 7, 19, 28
+_UNNAMED, _LOSS = 31 + 4, 31 + 5
+_PLANS = Table[Plan]()
+
+
+def _early(x: Tensor, target: Tensor, weight: Tensor | None, options: Options, wanted: bool) -> _autograd.Early | None:
+    """A small call, by `both`."""
+    if weight is not None or options.with_lse or options.reduction == "none":
+        return None
+    key = (x.shape, x.dtype, target.dtype, options)
+    plan = _PLANS.get(key) or _planned(key, x, target, options)
+    if plan is None or x.is_neg() or not (x.is_contiguous() and target.is_contiguous()):
+        return None
+    workspace = plan.take()
+    words, doubles = workspace.integers, workspace.doubles
+    gradient = torch.empty_like(x) if wanted else None
+    words[_LOGITS], words[_TARGETS] = x.data_ptr(), target.data_ptr()
+    words[_GRADIENT] = 0 if gradient is None else gradient.data_ptr()
+    upstream = doubles[_UPSTREAM] = plan.guess.value
+    plan.run(workspace.address)
+    loss, unnamed = doubles[_LOSS], doubles[_UNNAMED]
+    plan.give_back(workspace)
+    if unnamed and options.read:
+        raise OutOfRangeError
+    return _autograd.Early((torch.scalar_tensor(loss, dtype=options.dtype),), gradient, upstream, plan.guess)
+
+
+def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: Options) -> Plan | None:
+    small = 0 < x.numel() <= UP_TO and x.dim() == 2 and not target.is_floating_point()
+    if not small:
+        return None
+    call = _call(x, target, None, options)
+    ends = float(options.reduction == "mean"), float(options.empty == "zero")
+    words = 0, call.tasks, *call.head, *(0,) * 7, *call.tail, 0.0, 0.0, 1.0, *ends
+    kernel, room = _compile.kernel("cross_entropy.both", *call.spec), 8 * (_SUMS + 1)
+    places = {16: 0, 13: room}  # the sums, and behind them what is saved of the rows
+    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room + 16 * call.rows, places, call.alive))
+
+
+def _spread(weight: Tensor | None, classes: int, spec: tuple[str, str, bool, bool, str]) -> tuple[Tensor, float]:
+    """What a spread target gives each class, and the sum of it."""
     dtype = torch.float64 if spec[1] == "float64" else torch.float32
     if weight is None:
         return torch.ones(classes, dtype=dtype), float(classes)
@@ -189,9 +235,11 @@ def _slope(
 
 def _each(options: Options) -> Options:
     """The loss of each row alone, in float64."""
-    return options._replace(reduction="none", dtype=torch.float64, z_loss=0.0, ignore_index=None)
+    return options._replace(
+        reduction="none", dtype=torch.float64, z_loss=0.0, ignore_index=None, with_lse=True, read=False
+    )
 
 
 cross_entropy_rows = Rows(_read, _slope)
 
-_RULE = eager._RULE._replace(forward=_forward, backward=_backward)
+_RULE = eager._RULE._replace(forward=_forward, backward=_backward, early=_early)

@@ -15,6 +15,32 @@ from torch import Tensor
 from lastlayer.kernels._plain import is_plain
 
 
+class Guess:
+    """The gradient that will reach a loss, as far as the last calls tell: it is 1 unless the loss is scaled."""
+
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._missed = 0
+
+    def learn(self, upstream: float) -> None:
+        """Compare with what came."""
+        self._missed = 0 if upstream == self.value else self._missed + 1
+        self.value = upstream
+
+    def is_good(self) -> bool:
+        """False while what comes changes from call to call."""
+        return self._missed < 2
+
+
+class Early(NamedTuple):
+    """A loss whose gradient was made together with it."""
+
+    outputs: tuple[Tensor, ...]
+    gradient: Tensor | None  # of x where `upstream` reaches the only output; None where it was not asked for
+    upstream: float
+    guess: Guess
+
+
 class Rule(NamedTuple):
     """A function of a tensor x and further arguments, of which only x is differentiated by hand."""
 
@@ -22,6 +48,9 @@ class Rule(NamedTuple):
     forward: Callable[..., tuple[tuple[Tensor, ...], tuple[Any, ...]]]  # (x, *rest) -> outputs, what to keep
     backward: Callable[..., Tensor]  # (gradients of the outputs or None, kept, x, *rest) -> gradient of x
     name: str = ""  # what it computes: `graph` reads it from the autograd node
+    # (x, *rest, wanted) -> both at once where that is shorter, else None. Where it was taken and another gradient comes
+    # than was guessed, the backward gets None for what was kept.
+    early: Callable[..., Early | None] = lambda *arguments: None
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -29,63 +58,68 @@ def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     others = [value for value in rest if isinstance(value, Tensor)]
     if not is_plain(x, *others):
         return rule.formula(x, *rest)
-    if not torch.is_grad_enabled():
-        return rule.forward(x, *rest)[0]
-    for other in others:
-        if other.requires_grad:
-            return rule.formula(x, *rest)
-    if x.requires_grad:
-        outputs: tuple[Tensor, ...] = _ByHand.apply(rule, x, *rest)
-        return outputs
-    return rule.forward(x, *rest)[0]
-
-
-_SAVED = object()  # stands where a tensor was
+    if torch.is_grad_enabled():
+        for other in others:
+            if other.requires_grad:
+                return rule.formula(x, *rest)
+        if x.requires_grad:
+            outputs: tuple[Tensor, ...] = _ByHand.apply(rule, x, *rest)
+            return outputs
+    early = rule.early(x, *rest, False)
+    return rule.forward(x, *rest)[0] if early is None else early.outputs
 
 
 class _ByHand(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        outputs, kept = rule.forward(x, *rest)
+        early = rule.early(x, *rest, True)
+        outputs, kept = rule.forward(x, *rest) if early is None else (early.outputs, ())
         # Tensors are saved, not merely referred to: PyTorch then notices when one is changed before the backward.
-        values = (x, *kept, *rest)
-        ctx.save_for_backward(*[value for value in values if isinstance(value, Tensor)])
-        ctx.values = [_SAVED if isinstance(value, Tensor) else value for value in values]
-        ctx.rule, ctx.kept = rule, len(kept)
+        values = (x, *rest, *kept)
+        ctx.save_for_backward(*[value if isinstance(value, Tensor) else None for value in values])
+        ctx.others = [None if isinstance(value, Tensor) else value for value in values]
+        ctx.rule, ctx.early, ctx.kept = rule, early, early is None
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        nothing = (None,) * (len(ctx.values) - 1 - ctx.kept)
+        nothing = (None,) * (len(ctx.needs_input_grad) - 2)
         if all(gradient is None for gradient in gradients):
             return None, None, *nothing
-        x, kept, rest = _unpacked(ctx)
+        saved = ctx.saved_tensors  # raises where one has changed
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
-        if torch.is_grad_enabled() or not is_plain(*gradients):
-            gradient = _through_formula(ctx.rule, gradients, x, rest)
+        plain = is_plain(*gradients) and not torch.is_grad_enabled()
+        early, ctx.early = ctx.early, None  # handed out once: the caller owns it
+        if early is not None and plain:
+            upstream = gradients[0].item()  # type: ignore[union-attr]  # the only one
+            early.guess.learn(upstream)
+            if upstream == early.upstream:
+                return None, early.gradient, *nothing
+        x, *values = _unpacked(saved, ctx.others)
+        rest, kept = values[: len(nothing)], values[len(nothing) :]
+        if plain:
+            gradient = ctx.rule.backward(gradients, kept if ctx.kept else None, x, *rest)
         else:
-            gradient = ctx.rule.backward(gradients, kept, x, *rest)
+            gradient = _through_formula(ctx.rule, gradients, x, rest)
         return None, gradient, *nothing
 
     @staticmethod
     def arguments(ctx: Any) -> list[Any]:
         """What the rule was called with: for those who read a live graph."""
-        x, _, rest = _unpacked(ctx)
-        return [x, *rest]
+        return _unpacked(ctx.saved_tensors, ctx.others)[: len(ctx.needs_input_grad) - 1]
 
 
-def _unpacked(ctx: Any) -> tuple[Tensor, tuple[Any, ...], list[Any]]:
-    tensors = iter(ctx.saved_tensors)
-    x, *values = [next(tensors) if value is _SAVED else value for value in ctx.values]
-    return x, tuple(values[: ctx.kept]), values[ctx.kept :]
+def _unpacked(saved: tuple[Tensor | None, ...], others: list[Any]) -> list[Any]:
+    return [other if tensor is None else tensor for tensor, other in zip(saved, others, strict=True)]
 
 
 def _through_formula(rule: Rule, gradients: tuple[Tensor | None, ...], x: Tensor, rest: list[Any]) -> Tensor:
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         outputs = rule.formula(x, *rest)
-    used = [(output, gradient) for output, gradient in zip(outputs, gradients, strict=True) if gradient is not None]
+    # the formula may return more than the forward was asked for
+    used = [(output, gradient) for output, gradient in zip(outputs, gradients, strict=False) if gradient is not None]
     result: Tensor
     (result,) = torch.autograd.grad([o for o, _ in used], [x], [g for _, g in used], create_graph=create_graph)
     return result

@@ -1,8 +1,9 @@
-"""Binary cross-entropy with logits, element by element, forward and backward.
+"""Binary cross-entropy with logits, element by element: loss, gradient, or both.
 
 Words: counter, tasks, rows, columns, blocks per row, blocks per task, logits and row stride, target and row stride,
-weight and row stride, weight of "yes" and row stride, result, partial sums; then keep, share, gamma and the upstream
-gradient. Strides are in bytes; a stride of 0 repeats a row.
+weight and row stride, weight of "yes" and row stride, result, three numbers per task (sum of the losses, smallest and
+largest target), what reaches each element; then keep, share, gamma and what reaches the loss. Strides are in bytes; a
+stride of 0 repeats a row.
 """
 
 from typing import Any
@@ -22,18 +23,35 @@ from lastlayer.kernels.cpu.native.lanes import (
     writer,
 )
 from lastlayer.kernels.cpu.native.math import FORMATS, device, logarithm_1p_small, power, split_sigmoid
-from lastlayer.kernels.cpu.native.rows import as_eight_doubles, next_task, sum_of_eight
+from lastlayer.kernels.cpu.native.rows import as_eight_doubles, largest_of, next_task, sum_of_eight
 
 BLOCK = 1024
 
 
 def forward(storage: str, compute: str, target: str, result: str, weighted: bool, yes: bool, focal: bool) -> Any:
     """`result` is the dtype of a loss per element, or "" where only its sum is asked for."""
-    form = FORMATS[compute]
+    return _each(storage, compute, target, result, weighted, yes, focal, sums=True, slopes=False)
+
+
+def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool, focal: bool) -> Any:
+    """The gradient of each element."""
+    return _each(storage, compute, target, storage, weighted, yes, focal, sums=False, slopes=True)
+
+
+def both(storage: str, compute: str, target: str, weighted: bool, yes: bool, focal: bool) -> Any:
+    """The sum of the losses and the gradient of each element, in one read: the exponential is the same."""
+    return _each(storage, compute, target, storage, weighted, yes, focal, sums=True, slopes=True)
+
+
+def _loss_and_slope(form: Any, weighted: bool, yes: bool, focal: bool) -> Any:
+    """(loss, slope) of each lane; what its caller does not use, the compiler leaves out.
+
+    The slope is upstream·(σ(x)·(1 − y) − y·σ(−x)), where nothing cancels for an answer of 0 or 1.
+    """
     number = form.number
-    sides, log1p_lifted = split_sigmoid(form), logarithm_1p_small(form)
-    power_of = power(form)
+    sides, log1p_lifted, power_of = split_sigmoid(form), logarithm_1p_small(form), power(form)
     zero, one, down, infinite = number(0), number(1), number(2.0**-form.lift), number(float("inf"))
+    half_down, half, lifted = number(2.0 ** (-form.lift // 2)), number(0.5), number(2.0**form.lift)
     both = _shares(form, yes)
 
     @device
@@ -41,17 +59,26 @@ def forward(storage: str, compute: str, target: str, result: str, weighted: bool
         y = fma(y, number(keep), number(share))
         no = one - y
         e, _, larger, smaller = sides(x)
-        soft = log1p_lifted(e) * down
-        loss = both(x, y, no, pos, soft)
+        high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
+        plain = both(x, y, no, pos, log1p_lifted(e) * down)
+        loss = plain
+        # p − y, or (1 − y) − (1 − p): whichever of the two is exact for the answer that y is near
+        near = where(y > half, no * lifted - low, high - y * lifted)
+        slope = fma(high, no, zero - low * (y * pos)) if yes else near
         if focal:
-            high, low = where(x < zero, smaller, larger) * down, where(x < zero, larger, smaller) * down
-            loss = loss * power_of(high * no + low * y, gamma)
+            loss = plain * power_of(high * down * no + low * down * y, gamma)
+            m = (high * no + low * y) * down
+            turn = where(m > zero, (high * down) * low * (no - y) / m, zero)
+            slope = where(
+                m > zero, power_of(m, gamma) * (slope + where(turn == zero, zero, plain * number(gamma) * turn)), zero
+            )
         loss = where(x == x, loss, x)
         if weighted:
             loss = where(w == zero, where(loss == infinite, zero, loss * w), loss * w)
-        return loss
+            slope = slope * w
+        return loss, where(x == x, (slope * half_down * upstream) * half_down, x)
 
-    return _each(storage, compute, target, result, weighted, yes, value, sums=True)
+    return value
 
 
 def _shares(form: Any, yes: bool) -> Any:
@@ -67,42 +94,12 @@ def _shares(form: Any, yes: bool) -> Any:
     return both
 
 
-def backward(storage: str, compute: str, target: str, weighted: bool, yes: bool, focal: bool) -> Any:
-    """upstream·(σ(x)·(1 − y) − y·σ(−x)), where nothing cancels for an answer of 0 or 1."""
-    form = FORMATS[compute]
-    number = form.number
-    sides, log1p_lifted, power_of = split_sigmoid(form), logarithm_1p_small(form), power(form)
-    zero, one, down = number(0), number(1), number(2.0**-form.lift)
-    half_down, half, lifted = number(2.0 ** (-form.lift // 2)), number(0.5), number(2.0**form.lift)
-    both = _shares(form, yes)
-
-    @device
-    def value(x: Any, y: Any, w: Any, pos: Any, keep: Any, share: Any, gamma: Any, upstream: Any) -> Any:
-        y = fma(y, number(keep), number(share))
-        no = one - y
-        e, _, larger, smaller = sides(x)
-        high, low = where(x < zero, smaller, larger), where(x < zero, larger, smaller)
-        # p − y, or (1 − y) − (1 − p): whichever of the two is exact for the answer that y is near
-        near = where(y > half, no * lifted - low, high - y * lifted)
-        slope = fma(high, no, zero - low * (y * pos)) if yes else near
-        if focal:
-            loss = both(x, y, no, pos, log1p_lifted(e) * down)
-            m = (high * no + low * y) * down
-            turn = where(m > zero, (high * down) * low * (no - y) / m, zero)
-            slope = where(
-                m > zero, power_of(m, gamma) * (slope + where(turn == zero, zero, loss * number(gamma) * turn)), zero
-            )
-        if weighted:
-            slope = slope * w
-        return where(x == x, (slope * half_down * upstream) * half_down, x)
-
-    return _each(storage, compute, target, storage, weighted, yes, value, sums=False)
-
-
 def _each(
-    storage: str, compute: str, target: str, result: str, weighted: bool, yes: bool, value: Any, sums: bool
-) -> Any:
+    storage: str, compute: str, target: str, result: str, weighted: bool, yes: bool, focal: bool, sums: bool,
+    slopes: bool,
+) -> Any:  # fmt: skip
     form = FORMATS[compute]
+    value = _loss_and_slope(form, weighted, yes, focal)
     number, width = form.number, form.width
     load, load_first = reader(storage, number, width)
     load_target, load_target_first = reader(target, number, width)
@@ -116,7 +113,9 @@ def _each(
     )
     size, target_size, result_size = SIZE[storage], SIZE[target], SIZE[result or storage]
     weight_size, writes, zero = SIZE[compute], result != "", number(0)
-    per_element = not sums
+    per_element = slopes and not sums
+    lowest, highest = number(-float("inf")), number(float("inf"))
+    largest = largest_of(form)
 
     def kernel(words: Any) -> None:
         tasks, rows, columns = integer_at(words, 1), integer_at(words, 2), integer_at(words, 3)
@@ -133,6 +132,7 @@ def _each(
         task = next_task(words, -1)
         while task < tasks:
             total = fill(0.0)
+            least, most = none(highest), none(lowest)
             for block in range(task * per_task, min((task + 1) * per_task, rows * per_row)):
                 row = block // per_row
                 column = (block - row * per_row) * BLOCK
@@ -151,14 +151,14 @@ def _each(
                         weight = load_weight(w + start * weight_size)
                     if yes:
                         pos = load_weight(p + start * weight_size)
-                    v = value(
-                        load(x + start * size), load_target(t + start * target_size), weight, pos, keep, share, gamma,
-                        upstream,
-                    )  # fmt: skip
+                    y = load_target(t + start * target_size)
+                    loss, slope = value(load(x + start * size), y, weight, pos, keep, share, gamma, upstream)
+                    v = slope if slopes else loss
                     if per_element and per_upstream != 0:
                         v = v * load_weight(above + start * weight_size)
                     if sums:
-                        part = part + v
+                        part = part + loss
+                        least, most = where(y < least, y, least), where(y > most, y, most)
                     if writes:
                         store(out + start * result_size, v)
                     start += width
@@ -168,21 +168,24 @@ def _each(
                         weight = load_weight_first(w + start * weight_size, left, zero)
                     if yes:
                         pos = load_weight_first(p + start * weight_size, left, zero)
-                    v = value(
-                        load_first(x + start * size, left, zero),
-                        load_target_first(t + start * target_size, left, zero), weight, pos, keep, share, gamma,
-                        upstream,
-                    )  # fmt: skip
+                    y = load_target_first(t + start * target_size, left, zero)
+                    loss, slope = value(
+                        load_first(x + start * size, left, zero), y, weight, pos, keep, share, gamma, upstream
+                    )
+                    v = slope if slopes else loss
                     if per_element and per_upstream != 0:
                         v = v * load_weight_first(above + start * weight_size, left, zero)
                     if sums:
-                        part = part + first_of(left, v, zero)
+                        part = part + first_of(left, loss, zero)
+                        least, most = where(y < least, y, least), where(y > most, y, most)
                     if writes:
                         store_first(out + start * result_size, v, left)
                 if sums:
                     total = total + eight(part)
             if sums:
-                put_double(partial, task, total_of(total))
+                put_double(partial, task * 3, total_of(total))
+                put_double(partial, task * 3 + 1, -float(largest(none(zero) - least)))
+                put_double(partial, task * 3 + 2, float(largest(most)))
             task = next_task(words, task)
 
     return kernel

@@ -1,6 +1,11 @@
 """Cross-entropy of class indices, forward and backward.
 
-Arguments reach a kernel as one array of 64-bit words, in the order of `lastlayer.kernels.cpu._cross_entropy`.
+Words: `rows_named`, then targets (7) and their row stride (8: of probabilities), whether an index is skipped (9) and
+which (10), class weights (11), weights that label smoothing spreads (12), what is saved of each row (13), loss per
+row (14), log-sum-exp per row (15), five partial sums per task (16), what reaches each loss (17) and each
+log-sum-exp (18), gradient (19). As float64: share (20) and keep (21) of label smoothing, z-loss (22), softcap (23),
+temperature (24), the sum of the spread weights (25), what reaches the loss (26) and its z-loss (27). `both` alone:
+what reaches the reduced loss (28), whether that is a mean (29), what a mean over nothing is divided by (30).
 """
 
 from typing import Any
@@ -24,7 +29,9 @@ from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_below,
 from lastlayer.kernels.cpu.native.rows import (
     Spec,
     adjustment,
+    loss_named,
     next_task,
+    rows_named,
     slope_of_adjustment,
     statistics,
     sum_of_eight,
@@ -44,19 +51,16 @@ def forward(*choices: Any) -> Any:
     zero, nan, infinite = number(0), float("nan"), float("inf")
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, targets = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
-        skipping, skipped, class_weights = integer_at(words, 8), integer_at(words, 9), integer_at(words, 10)
-        spread_weights, saved, per_row = integer_at(words, 11), integer_at(words, 12), integer_at(words, 13)
-        lse_per_row, partial = integer_at(words, 14), integer_at(words, 15)
-        share, keep, z_loss = double_at(words, 16), double_at(words, 17), double_at(words, 18)
-        cap, temperature, weight_sum = double_at(words, 19), double_at(words, 20), double_at(words, 21)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        targets, spread_weights, saved, share, keep, z_loss, cap, temperature = loss_named(words)
+        skipping, skipped, class_weights = integer_at(words, 9), integer_at(words, 10), integer_at(words, 11)
+        per_row, lse_per_row, partial = integer_at(words, 14), integer_at(words, 15), integer_at(words, 16)
+        weight_sum = double_at(words, 25)
         room = stack(320)  # five numbers for each of eight rows
         task = next_task(words, -1)
         while task < tasks:
             losses, weights, penalties, counts = fill(0.0), fill(0.0), fill(0.0), fill(0.0)
+            unnamed = 0.0
             first = task * rows_per_task
             end = min(first + rows_per_task, rows)
             while first < end:
@@ -74,6 +78,7 @@ def forward(*choices: Any) -> Any:
                         kept = 0.0
                     elif y < 0 or y >= classes:
                         kept = nan
+                        unnamed += 1.0
                     gap, weight = 0.0, kept
                     if kept == 1.0:
                         own = lane(adjust(load_first(address + y * size, 1, zero), cap, temperature), 0)
@@ -114,10 +119,11 @@ def forward(*choices: Any) -> Any:
                 weights = weights + where(ignored, 0.0, weight8)
                 counts = counts + where(ignored, 0.0, fill(1.0))
                 first += count
-            put_double(partial, task * 4, total_of(losses))
-            put_double(partial, task * 4 + 1, total_of(weights))
-            put_double(partial, task * 4 + 2, total_of(penalties))
-            put_double(partial, task * 4 + 3, total_of(counts))
+            put_double(partial, task * 5, total_of(losses))
+            put_double(partial, task * 5 + 1, total_of(weights))
+            put_double(partial, task * 5 + 2, total_of(penalties))
+            put_double(partial, task * 5 + 3, total_of(counts))
+            put_double(partial, task * 5 + 4, unnamed)
             task = next_task(words, task)
 
     return kernel
@@ -150,16 +156,11 @@ def backward(*choices: Any) -> Any:
         return g
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, targets = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
-        skipping, skipped, class_weights = integer_at(words, 8), integer_at(words, 9), integer_at(words, 10)
-        spread_weights, saved, of_rows = integer_at(words, 11), integer_at(words, 12), integer_at(words, 13)
-        of_lse, result = integer_at(words, 14), integer_at(words, 15)
-        share, keep, z_loss = double_at(words, 16), double_at(words, 17), double_at(words, 18)
-        cap, temperature, weight_sum = double_at(words, 19), double_at(words, 20), double_at(words, 21)
-        loss_scale, penalty_scale = double_at(words, 22), double_at(words, 23)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        targets, spread_weights, saved, share, keep, z_loss, cap, temperature = loss_named(words)
+        skipping, skipped, class_weights = integer_at(words, 9), integer_at(words, 10), integer_at(words, 11)
+        of_rows, of_lse, result = integer_at(words, 17), integer_at(words, 18), integer_at(words, 19)
+        weight_sum, loss_scale, penalty_scale = double_at(words, 25), double_at(words, 26), double_at(words, 27)
         whole = classes // width
         left = classes - whole * width
         task = next_task(words, -1)
@@ -228,5 +229,43 @@ def backward(*choices: Any) -> Any:
                         g *= float(lane(slope(own_z, cap, temperature), 0))
                     store_one(out + y * size, number(g))
             task = next_task(words, task)
+
+    return kernel
+
+
+def both(*choices: Any) -> Any:
+    """Forward and backward of one task; the reduced loss is left after the task's sums."""
+    first, second = device(forward(*choices)), device(backward(*choices))
+
+    @device
+    def quotient(a: Any, b: Any) -> Any:
+        return a / b
+
+    def kernel(words: Any) -> None:
+        first(words)
+        sums, upstream, mean, empty = (
+            integer_at(words, 16),
+            double_at(words, 28),
+            double_at(words, 29),
+            double_at(words, 30),
+        )
+        losses, weights, penalties, counts = (
+            double_at(sums, 0), double_at(sums, 1), double_at(sums, 2), double_at(sums, 3),
+        )  # fmt: skip
+        loss, of_loss, of_penalty = losses + penalties, upstream, upstream
+        if mean != 0.0:
+            by = weights if integer_at(words, 11) != 0 else counts
+            if by == 0.0:
+                by = empty
+            if counts == 0.0:
+                counts = empty
+            loss, of_loss, of_penalty = quotient(losses, by), quotient(upstream, by), quotient(upstream, counts)
+            if double_at(words, 22) != 0.0:
+                loss += quotient(penalties, counts)
+        put_double(sums, 5, loss)
+        if integer_at(words, 19) != 0:
+            put_double(words, 26, of_loss)
+            put_double(words, 27, of_penalty)
+            second(words)
 
     return kernel

@@ -16,6 +16,7 @@ from numba import types
 
 from lastlayer.kernels.cpu.native.lanes import (
     SIZE,
+    double_at,
     filled,
     first_of,
     fma,
@@ -314,3 +315,24 @@ def next_task(words: Any, task: Any) -> Any:
     if counter != 0:
         return take_ticket(counter)
     return task + 1
+
+
+@device
+def rows_named(words: Any) -> Any:
+    """(tasks, rows, rows per task, classes, logits, row stride in bytes): how the words of a softmax-like kernel begin.
+
+    Word 0 is the counter of the tasks.
+    """
+    return (
+        integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4), integer_at(words, 5),
+        integer_at(words, 6),
+    )  # fmt: skip
+
+
+@device
+def loss_named(words: Any) -> Any:
+    """(targets, class weights that are spread, saved, share, keep, z-loss, cap, temperature) of a cross-entropy."""
+    return (
+        integer_at(words, 7), integer_at(words, 12), integer_at(words, 13), double_at(words, 20), double_at(words, 21),
+        double_at(words, 22), double_at(words, 23), double_at(words, 24),
+    )  # fmt: skip

@@ -21,8 +21,10 @@ from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_below,
 from lastlayer.kernels.cpu.native.rows import (
     Spec,
     adjustment,
+    loss_named,
     mass,
     next_task,
+    rows_named,
     slope_of_adjustment,
     statistics,
     sum_of_eight,
@@ -38,14 +40,10 @@ def forward(*choices: Any) -> Any:
     log1p_sum, total_of, fill = logarithm_1p(DOUBLE), sum_of_eight(), filled(types.float64, 8)
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, targets = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
-        target_stride, weights, saved = integer_at(words, 8), integer_at(words, 9), integer_at(words, 10)
-        per_row, lse_per_row, partial = integer_at(words, 11), integer_at(words, 12), integer_at(words, 13)
-        share, keep, z_loss = double_at(words, 14), double_at(words, 15), double_at(words, 16)
-        cap, temperature = double_at(words, 17), double_at(words, 18)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        targets, weights, saved, share, keep, z_loss, cap, temperature = loss_named(words)
+        target_stride = integer_at(words, 8)
+        per_row, lse_per_row, partial = integer_at(words, 14), integer_at(words, 15), integer_at(words, 16)
         room = stack(64)
         task = next_task(words, -1)
         while task < tasks:
@@ -63,12 +61,12 @@ def forward(*choices: Any) -> Any:
                     )  # fmt: skip
                     put_double(saved, row, float(top))
                     put_double(saved, rows + row, rest)
-                    put_double(saved, 3 * rows + row, total)
+                    put_double(saved, 2 * rows + row, total)
                     put_double(room, i, cost)
                 # 2. eight rows at a time
                 log_sum = log1p_sum(load8_first(saved + (rows + first) * 8, count, 0.0))
                 lse = load8_first(saved + first * 8, count, 0.0) + log_sum
-                total8 = load8_first(saved + (3 * rows + first) * 8, count, 0.0)
+                total8 = load8_first(saved + (2 * rows + first) * 8, count, 0.0)
                 loss = log_sum * total8 + load8_first(room, count, 0.0)
                 penalty = fill(0.0)
                 if z_loss != 0.0:
@@ -80,10 +78,11 @@ def forward(*choices: Any) -> Any:
                 losses = losses + first_of(count, loss, 0.0)
                 penalties = penalties + first_of(count, penalty, 0.0)
                 first += count
-            put_double(partial, task * 4, total_of(losses))
-            put_double(partial, task * 4 + 1, float(end - task * rows_per_task))
-            put_double(partial, task * 4 + 2, total_of(penalties))
-            put_double(partial, task * 4 + 3, float(end - task * rows_per_task))
+            put_double(partial, task * 5, total_of(losses))
+            put_double(partial, task * 5 + 1, float(end - task * rows_per_task))
+            put_double(partial, task * 5 + 2, total_of(penalties))
+            put_double(partial, task * 5 + 3, float(end - task * rows_per_task))
+            put_double(partial, task * 5 + 4, 0.0)
             task = next_task(words, task)
 
     return kernel
@@ -116,15 +115,11 @@ def backward(*choices: Any) -> Any:
         return g
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, targets = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
-        target_stride, weights, saved = integer_at(words, 8), integer_at(words, 9), integer_at(words, 10)
-        of_rows, of_lse, result = integer_at(words, 11), integer_at(words, 12), integer_at(words, 13)
-        share, keep, z_loss = double_at(words, 14), double_at(words, 15), double_at(words, 16)
-        cap, temperature = double_at(words, 17), double_at(words, 18)
-        loss_scale, penalty_scale = double_at(words, 19), double_at(words, 20)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        targets, weights, saved, share, keep, z_loss, cap, temperature = loss_named(words)
+        target_stride = integer_at(words, 8)
+        of_rows, of_lse, result = integer_at(words, 17), integer_at(words, 18), integer_at(words, 19)
+        loss_scale, penalty_scale = double_at(words, 26), double_at(words, 27)
         whole = classes // width
         left = classes - whole * width
         task = next_task(words, -1)
@@ -133,7 +128,7 @@ def backward(*choices: Any) -> Any:
             for row in range(first, min(first + rows_per_task, rows)):
                 address, out = logits + row * stride, result + row * classes * size
                 target = targets + row * target_stride
-                top, rest, total = double_at(saved, row), double_at(saved, rows + row), double_at(saved, 3 * rows + row)
+                top, rest, total = double_at(saved, row), double_at(saved, rows + row), double_at(saved, 2 * rows + row)
                 # 1. what reaches this row's loss, and through it every class
                 upstream, penalty, through = loss_scale, penalty_scale, 0.0
                 if of_rows != 0:

@@ -1,7 +1,7 @@
 """Softmax, its logarithm and its normaliser, with their gradients.
 
-Words: counter, tasks, rows, rows per task, classes, logits, row stride in bytes, what is saved of the rows
-(largest, rest), result, gradient of the result; then the temperature.
+Words: `rows_named`, then what is saved of the rows (7: largest, rest), result (8), gradient of the result (9); then
+the temperature (10).
 """
 
 from typing import Any
@@ -21,7 +21,15 @@ from lastlayer.kernels.cpu.native.lanes import (
     writer,
 )
 from lastlayer.kernels.cpu.native.math import DOUBLE, device, difference, exponential_below, logarithm_1p
-from lastlayer.kernels.cpu.native.rows import Spec, adjustment, as_eight_doubles, next_task, statistics, sum_of_eight
+from lastlayer.kernels.cpu.native.rows import (
+    Spec,
+    adjustment,
+    as_eight_doubles,
+    next_task,
+    rows_named,
+    statistics,
+    sum_of_eight,
+)
 
 
 def forward(kind: str, *choices: Any) -> Any:
@@ -51,10 +59,8 @@ def forward(kind: str, *choices: Any) -> Any:
     value = log_probability if logarithm else probability
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, saved = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        saved = integer_at(words, 7)
         result, temperature = integer_at(words, 8), double_at(words, 10)
         whole = classes // width
         left = classes - whole * width
@@ -122,10 +128,8 @@ def backward(kind: str, *choices: Any) -> Any:
         return p * ((g - c) - total) / number(temperature)
 
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes = (
-            integer_at(words, 1), integer_at(words, 2), integer_at(words, 3), integer_at(words, 4),
-        )  # fmt: skip
-        logits, stride, saved = integer_at(words, 5), integer_at(words, 6), integer_at(words, 7)
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        saved = integer_at(words, 7)
         result, gradient, temperature = integer_at(words, 8), integer_at(words, 9), double_at(words, 10)
         whole = classes // width
         left, tail = classes - whole * width, whole * step

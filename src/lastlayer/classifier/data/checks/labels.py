@@ -1,0 +1,143 @@
+"""Labels that mean the same and are spelt differently, that hold several classes, or that a split lacks."""
+
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+from lastlayer.classifier.data.checks.finding import Finding
+from lastlayer.classifier.data.checks.subject import PARTS, Subject
+from lastlayer.classifier.data.rows import Label, examples, plural
+from lastlayer.classifier.task import in_order
+from lastlayer.messages.wording import option
+
+_SEPARATORS = "|;,/+&"
+_RARE = 0.25  # share of rows up to which a spelling looks like a slip of the other
+
+
+def plain(label: Label) -> str:
+    r"""A label without what the eye does not see: case, spaces, forms of one letter.
+
+    >>> plain("Cat"), plain(" cat\u200b"), plain("Ｃａｔ")
+    ('cat', 'cat', 'cat')
+    """
+    letters = unicodedata.normalize("NFKC", str(label)).casefold()
+    return " ".join("".join(letter for letter in letters if unicodedata.category(letter) != "Cf").split())
+
+
+def spelling(subject: Subject) -> Iterator[Finding]:
+    """Classes that differ only in case, in spaces or in the form of a letter."""
+    same: dict[str, list[Label]] = defaultdict(list)
+    for label in in_order(subject.by_label):
+        if isinstance(label, str):
+            same[plain(label)].append(label)
+    slips: list[tuple[Label, Label]] = []
+    pairs: list[tuple[Label, Label]] = []
+    for spellings in same.values():
+        if len(spellings) < 2:
+            continue
+        common, *others = sorted(spellings, key=lambda label: -len(subject.by_label[label]))
+        most = len(subject.by_label[common])
+        for other in others:
+            unseen = str(other).casefold() == str(common).casefold()
+            slip = not unseen or len(subject.by_label[other]) <= _RARE * most
+            (slips if slip else pairs).append((common, other))
+    for found, severity, said in (
+        (slips, "harms", "look like one class spelt in two ways"),
+        (pairs, "note", "differ only in case, and each has many rows"),
+    ):
+        if not found:
+            continue
+        common, other = found[0]
+        counts = [len(subject.by_label[label]) for label in (common, other)]
+        yield Finding(
+            "label-spelling",
+            "harms" if severity == "harms" else "note",
+            f"{plural(len(found), 'pair')} of classes {said}: {common!r} ({plural(counts[0], 'row')}) and {other!r} "
+            f"({plural(counts[1], 'row')}).",
+            f"Write {examples([repr(other) for _, other in found])} as {examples([repr(one) for one, _ in found])}, "
+            "if they mean the same.",
+            "kept",
+            "kept: each spelling is a class of its own",
+            tuple(name for _, other in found for name in subject.names(subject.by_label[other])),
+            len(found),
+        )
+
+
+def several_in_one(subject: Subject) -> Iterator[Finding]:
+    """Labels such as "cat|dog" beside "cat" and "dog": several labels in one cell."""
+    if subject.several:
+        return
+    classes = [label for label in subject.by_label if isinstance(label, str)]
+    best: tuple[int, str, list[str]] = (0, "", [])
+    for separator in _SEPARATORS:
+        combined = _combined(classes, separator)
+        rows = sum(len(subject.by_label[label]) for label in combined)
+        if len(combined) > 1 and rows > best[0]:
+            best = (rows, separator, combined)
+    rows, separator, combined = best
+    if rows:
+        yield Finding(
+            "looks-multi-label",
+            "harms",
+            f"{plural(len(combined), 'class', 'classes')} of {len(classes):,} ({plural(rows, 'row')}) look like "
+            f"several labels with {separator!r} between: {examples([repr(label) for label in combined])}. Each "
+            "combination would be a class of its own.",
+            f"If a row can have several labels, say so with {option('label_separator', separator)}; if not, rename "
+            "these classes.",
+            "kept",
+            "kept: each combination is a class",
+            tuple(name for label in combined for name in subject.names(subject.by_label[label])),
+            rows,
+            {"separator": separator},
+        )
+
+
+def _combined(classes: Sequence[str], separator: str) -> list[str]:
+    """The labels whose parts are labels too, alone or in another combination."""
+    parts = {label: [part.strip() for part in label.split(separator)] for label in classes if separator in label}
+    known = Counter(part for pieces in parts.values() for part in set(pieces))
+    known.update(label.strip() for label in classes if separator not in label)
+    return [label for label, pieces in parts.items() if all(part and known[part] > 1 for part in pieces)]
+
+
+def unseen(subject: Subject) -> Iterator[Finding]:
+    """Classes that a split lacks."""
+    if not any(subject.part):
+        return
+    where: dict[Label, set[str]] = defaultdict(set)
+    for label, rows in subject.by_label.items():
+        where[label] = {subject.part[row] for row in rows}
+    untrained = [label for label in in_order(where) if "train" not in where[label]]
+    if untrained:
+        rows = [row for label in untrained for row in subject.by_label[label]]
+        said = [f"{label!r} ({plural(len(subject.by_label[label]), 'row')})" for label in untrained]
+        yield Finding(
+            "unseen-class",
+            "stops",
+            f"{plural(len(untrained), 'class', 'classes')} of validation or test "
+            f"{'is' if len(untrained) == 1 else 'are'} not in training: {examples(said, 5)}. A model cannot predict "
+            "them.",
+            "Add training rows of each, or remove these.",
+            "stops",
+            "stops",
+            subject.names(rows),
+            len(untrained),
+        )
+    for part in PARTS[1:]:
+        lacking = [label for label in in_order(where) if part not in where[label] and "train" in where[label]]
+        if lacking and part in set(subject.part):
+            yield Finding(
+                f"class-not-in-{part}",
+                "note",
+                f"{plural(len(lacking), 'class', 'classes')} of training {'has' if len(lacking) == 1 else 'have'} no "
+                f"{part} row: {examples([repr(label) for label in lacking], 5)}. "
+                + (
+                    "Nothing is measured for them."
+                    if part == "test"
+                    else "What is chosen there is chosen without them."
+                ),
+                f"Add {part} rows of each.",
+                "kept",
+                "kept",
+                count=len(lacking),
+            )

@@ -1,0 +1,67 @@
+"""Which columns are text, and what is learnt of each from training rows."""
+
+import re
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from lastlayer.classifier import encoders
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.ngrams import NGrams
+from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.data.text_rows import LONGEST
+from lastlayer.classifier.data.tokens import Tokens
+from lastlayer.classifier.journal import Journal
+from lastlayer.messages.wording import option
+
+TextSpec = NGrams | Tokens
+_FEW_WORDS = 3  # in the middle of the column: fewer make a name or an identifier
+_LOOKED_AT = 10_000  # cells whose words are counted
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")  # Thai, Lao, Kana and Han: no spaces
+
+
+def looks_like_text(name: str, present: Sequence[str], journal: Journal) -> bool:
+    """Whether most cells are different and hold several words; said, with what overrules it."""
+    if 2 * len(set(present)) <= len(present):
+        return False
+    words = median(map(_words, present[:_LOOKED_AT]))
+    if words < _FEW_WORDS:
+        return False
+    journal.say(
+        f"Column {name!r} is text: {len(set(present)):,} of {plural(len(present), 'cell')} are different, of {words:g} "
+        f"words in the middle. Override: {option('categorical', name)} or {option('ignore', name)}."
+    )
+    return True
+
+
+def _words(cell: str) -> float:
+    """By spaces; where none are written, two letters make a word."""
+    return len(cell.split()) + len(_UNSPACED.findall(cell)) / 2
+
+
+def learn_text(name: str, cells: Sequence[str | None], config: Config, journal: Journal) -> TextSpec:
+    """How the cells of a text column become numbers: those of the encoder's tokenizer, or of n-grams they share."""
+    cut = sum(len(cell or "") > LONGEST for cell in cells)
+    if cut:
+        journal.say(f"Column {name!r}: of {plural(cut, 'text')} the first {LONGEST:,} characters are read.")
+    if encoders.is_encoder(config.backbone):
+        tokens = encoders.opened(config.backbone).tokens
+        long = int((tokens.lengths(cells) >= tokens.longest).sum())
+        if long:
+            journal.say(
+                f"Column {name!r}: {plural(long, 'text')} of {len(cells):,} reach the {tokens.longest} tokens that the "
+                "encoder reads; what is beyond is not seen."
+            )
+        return tokens
+    grams = NGrams.learn(cells)
+    journal.say(
+        f"Column {name!r}: {plural(len(grams.words), 'n-gram')} of subwords and {len(grams.characters):,} of "
+        "characters, weighed by TF-IDF, from training rows."
+    )
+    return grams
+
+
+def text_spec(plain: dict[str, Any]) -> TextSpec:
+    """Undo `to_dict` of either kind."""
+    kinds: dict[str, type[TextSpec]] = {"ngrams": NGrams, "tokens": Tokens}
+    return kinds[plain["kind"]].from_dict(plain)
