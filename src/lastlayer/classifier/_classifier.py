@@ -23,9 +23,10 @@ from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
+from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import ABSTAINED, Policy
-from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
+from lastlayer.errors import ConfigError, DataError, LastLayerError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -270,6 +271,22 @@ class Classifier:
         found = self._predicted(rows).refuse_problems()
         task, policy = record.spec.task, record.spec.policy
         return JudgedRows(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+
+    def report(self, language: str | None = None) -> str:
+        """Return the report of the run as HTML, in "en" or "ko"; None takes that of the run.
+
+        Pictures and cells of rows are shown where the data still stands where it stood.
+        """
+        record = self._trained()
+
+        def find(name: str) -> Rows | None:
+            path = self._again(name)
+            try:
+                return None if path is None else self._open(path)
+            except LastLayerError:  # it has changed since, and the report does without
+                return None
+
+        return report(fitting.facts_of(record, find), language or record.config.lang)
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""

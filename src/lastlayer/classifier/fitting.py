@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -45,7 +45,8 @@ from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.objective import Objective
-from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.report import Facts, card, report, views
+from lastlayer.classifier.report.said import Said
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
@@ -377,7 +378,7 @@ def _finish(
         epochs=history.epochs,
         data=data,
         predictions=_predictions(logits, ready),
-        report=report(facts),
+        report=report(facts, config.lang),
         card=card(facts),
     )
 
@@ -483,6 +484,29 @@ def kept_rows(record: Record) -> JudgedRows:
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
     return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
+
+
+def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
+    """What the report of a run is written from, from what the run keeps; `find` opens a row by its name."""
+    rows = kept_rows(record)
+    evaluation = evaluate_rows(rows)
+    worst = evaluation.worst[0].row
+    return Facts(
+        data_name=record.data_name,
+        spec=record.spec,
+        config=record.config,
+        epochs=record.epochs,
+        best_epoch=record.data["training"]["best_epoch"],
+        calibration=views.temperature(record.spec.policy, Said()),
+        notes=record.data["notes"],
+        left_out=record.data["left_out"],
+        evaluation=evaluation,
+        rows=None,
+        explained=explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst]),
+        explained_row=worst,
+        written=time.strftime("%Y-%m-%d"),
+        find=find,
+    )
 
 
 def _answer(kept: str | list[str]) -> Answer:
