@@ -22,7 +22,9 @@ def command(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, a folder of images, or a .csv, .tsv, .parquet or .jsonl table.", show_default=False
+            help="digits, a folder of images, a table (.csv, .tsv, .parquet, .jsonl, .arrow), or OWNER/NAME of a data "
+            "set on the Hugging Face Hub.",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[
@@ -150,6 +152,7 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    lang: Annotated[str | None, typer.Option(help="Of the report: en or ko.", rich_help_panel=_RUN)] = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
     ] = None,
