@@ -14,7 +14,7 @@ def runs(tmp_path_factory):
     frame["kind"] = np.where(frame.x > 0.5, "high", np.where(frame.x < -0.5, "low", "middle"))
     frame["yes"] = np.where(frame.x + 0.3 * frame.y > 0, "yes", "no")
     frame["tags"] = [
-        ",".join(name for name, on in (("a", x > 0), ("b", y > 0)) if on) for x, y in zip(frame.x, frame.y)
+        ",".join(name for name, on in (("a", x > 0), ("b", y > 0)) if on) for x, y in zip(frame.x, frame.y, strict=True)
     ]
     made = {}
     for name, target, more in (
@@ -38,9 +38,9 @@ def test_a_report_is_written_in_the_language_of_the_run_and_again_in_another(run
     again = Classifier.load(folder).report("en")
     assert '<html lang="ko">' in kept
     assert '<html lang="en">' in again
-    for id in ("report.loss.title", "report.costs", "report.risk", "report.reliability", "report.worst"):
-        assert messages.text(id, "ko") in kept
-        assert messages.text(id, "en") in again
+    for name in ("report.loss.title", "report.costs", "report.risk", "report.reliability", "report.worst"):
+        assert messages.text(name, "ko") in kept
+        assert messages.text(name, "en") in again
     heading = "report.labels" if kind == "multilabel" else "report.classes"
     assert messages.text(heading, "ko") in kept
     assert (messages.text("report.head.fp", "en") in again) == (kind == "multilabel")

@@ -284,3 +284,17 @@ def test_a_missing_extra_is_named(monkeypatch, call):
     assert "'sklearn', which is not installed" in err
     assert "pip install 'lastlayer[classifier]'" in err
     assert cli.__doc__
+
+
+def test_evaluate_against_another_run(call, table_run, flower_table, tmp_path):  # noqa: F811
+    import json
+
+    other = tmp_path / "other"
+    assert call("train", flower_table, "--target", "kind", "--epochs", "1", "--output", other).code == 0
+    found = call("evaluate", table_run, "--against", other)
+    if found.code:
+        assert "missing in" in found.err
+        found = call("evaluate", table_run, flower_table, "--against", other)
+    assert "McNemar" in found.out
+    plain = json.loads(call("evaluate", table_run, flower_table, "--against", other, "--json").out)
+    assert plain["scores"]["log_loss"]["better"] in ("first", "second", "neither")
