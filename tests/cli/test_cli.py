@@ -286,15 +286,24 @@ def test_a_missing_extra_is_named(monkeypatch, call):
     assert cli.__doc__
 
 
-def test_evaluate_against_another_run(call, table_run, flower_table, tmp_path):  # noqa: F811
-    import json
+def test_evaluate_against_another_run(call, table_run, flower_table):  # noqa: F811
+    assert call("train", flower_table, "--target", "kind", "--epochs", 1, "--seed", 1, "--output", "other")[0] == 0
+    code, _, err = call("evaluate", table_run, "--against", "other")
+    assert code == 1
+    assert "missing in other" in err  # another seed, another split
+    code, out, err = call("evaluate", table_run, flower_table, "--against", "other")
+    assert (code, err) == (0, "")
+    for word in ("A − B", "log-loss", "McNemar", "another answer"):
+        assert word in out
+    plain = json.loads(call("evaluate", table_run, flower_table, "--against", "other", "--json")[1])
+    assert plain["scores"]["log_loss"]["better"] == "first"
+    assert plain["rows"] == 150
 
-    other = tmp_path / "other"
-    assert call("train", flower_table, "--target", "kind", "--epochs", "1", "--output", other).code == 0
-    found = call("evaluate", table_run, "--against", other)
-    if found.code:
-        assert "missing in" in found.err
-        found = call("evaluate", table_run, flower_table, "--against", other)
-    assert "McNemar" in found.out
-    plain = json.loads(call("evaluate", table_run, flower_table, "--against", other, "--json").out)
-    assert plain["scores"]["log_loss"]["better"] in ("first", "second", "neither")
+
+def test_report_is_written_again_in_another_language(call, table_run):  # noqa: F811
+    code, out, err = call("report", table_run, "--lang", "ko", "--output", "r.html")
+    assert (code, err) == (0, "")
+    assert "Report: r.html" in out
+    code, _, err = call("report", table_run, "--lang", "fr", "--output", "r.html")
+    assert code != 0
+    assert "en, ko" in err
