@@ -64,7 +64,7 @@ def bare(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> floa
         SeededBatches(len(examples), training.batch_size(config, len(examples)), 0),
         training.workers(config, kind),
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
     network.train()
     started = time.perf_counter()
     for batch in batches:
