@@ -157,7 +157,7 @@ MAKE = """
 import numpy as np, sys
 random = np.random.default_rng(0)
 with open(sys.argv[1], "w") as file:
-    file.write(",".join([*(f"x{column}" for column in range(40)), "soil", "note", "y"]) + "\\n")
+    file.write(",".join([*(f"x{column}" for column in range(40)), "soil", "y"]) + "\\n")
     for start in range(0, 400_000, 10_000):
         y = random.integers(0, 3, 10_000)
         x = random.normal(size=(10_000, 40))
@@ -165,7 +165,7 @@ with open(sys.argv[1], "w") as file:
         soil = random.choice(["sand", "clay"], 10_000)
         for row in range(10_000):
             cells = [f"{value:.9f}" for value in x[row]]
-            file.write(",".join([*cells, soil[row], f"some words about row {start + row}", f"c{y[row]}"]) + "\\n")
+            file.write(",".join([*cells, soil[row], f"c{y[row]}"]) + "\\n")
 """
 
 TRAIN = """

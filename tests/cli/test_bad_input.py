@@ -144,7 +144,7 @@ def test_no_number_is_cut_in_eighty_columns(columns):
 
 
 def test_an_interrupt_before_training_says_that_nothing_was_saved(call, tmp_path, monkeypatch):  # noqa: F811
-    def interrupt(config):
+    def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "accelerator", interrupt)
