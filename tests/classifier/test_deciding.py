@@ -243,6 +243,15 @@ def test_weights_of_the_loss_are_taken_off(kind):
     assert ((temperatures - 2).abs() < 0.3).all()
 
 
+def test_a_weighted_training_gives_back_the_shares_of_the_data():
+    model = Classifier(epochs=8, class_weights="balanced", calibration=0.3, verbose=False).fit(spam(), target="kind")
+    z, target = kept(model, "calibration")
+    share = float(target.double().mean())
+    assert float(model.policy.probabilities(z)[:, 1].mean()) == pytest.approx(share, abs=0.06)
+    assert float(torch.sigmoid(z).mean()) > share + 0.08
+    assert " ".join(model.record.data["notes"]).count("taken off the logits, so that") == 1
+
+
 def test_too_few_rows_for_a_promise_are_said():
     task = Task("multiclass", tuple("abcde"))
     logits, target = honest(rows=12)
