@@ -189,7 +189,7 @@ def test_the_run_judges_its_own_rows_as_it_did_when_it_was_made(tagged):
 def test_predictions_name_the_labels_that_hold(tagged, capfd):
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--all"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red)"
+    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red),error"
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--json"]) == 0
     rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert all(isinstance(row["prediction"], list) for row in rows)

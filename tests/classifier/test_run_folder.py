@@ -23,7 +23,7 @@ from tests.classifier.conftest import flowers
 
 FILES = {
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
-    "report.html", "card.md", "manifest.json",
+    "report.html", "card.md", "manifest.json", "metrics.csv",
 }  # fmt: skip
 
 

@@ -50,6 +50,9 @@ class Config:
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
         lr: Learning rate of AdamW.
         weight_decay: Of AdamW.
+        augment: Training images changed at random: "none", "auto", or a policy of timm such as "rand-m9-mstd0.5".
+        mixup: α of mixup: images of a batch are blended in pairs, and their targets with them; 0 blends none.
+        cutmix: α of cutmix: parts of images are pasted into others; with mixup, one or the other in each batch.
         class_weights: "balanced" (each class counts as much as the others), weights by class ("cat=2,dog=0.5", in
             Python also a dictionary), or a .json, .yaml or .csv file of them.
         pos_weight: For sigmoids, how much a yes counts: a number, "balanced", or one per label, as class weights.
@@ -62,6 +65,7 @@ class Config:
         accumulate: Parts that each batch is computed in, to need less memory; the step is the same.
         checkpoint_minutes: A training that is written to a folder can be resumed from a checkpoint: after each epoch
             and every so many minutes, as long as writing takes less than 4 % of the time; 0 writes after every step.
+        track: Trackers beside metrics.csv that hear of each epoch: "tensorboard", "wandb", "mlflow".
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
@@ -104,6 +108,9 @@ class Config:
     batch_size: int | None = None
     lr: float = 2e-3
     weight_decay: float = 1e-2
+    augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
     class_weights: str | None = None
     pos_weight: str | None = None
     focal_gamma: float = 0.0
@@ -114,6 +121,7 @@ class Config:
     clip_norm: float | None = None
     accumulate: int = 1
     checkpoint_minutes: float = 5.0
+    track: tuple[str, ...] = ()
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
@@ -192,15 +200,20 @@ class Config:
         return yaml.safe_dump({**about, **plain}, sort_keys=False, allow_unicode=True)
 
 
-KINDS = {"image": "images", "table": "a table", "text table": "a text table (.csv, .tsv)"}
-_TABLES = ("table", "text table")
+KINDS = {
+    "image": "images",
+    "image table": "a data set of pictures",
+    "table": "a table",
+    "text table": "a text table (.csv, .tsv)",
+}
+_TABLES = ("table", "text table", "image table")
 # Settings that say something about some kinds of data only; all others are for every kind.
 APPLIES_TO = {
     **dict.fromkeys(
         ("target", "label_separator", "image", "ignore", "categorical", "text", "missing", "drop_unlabelled"), _TABLES
     ),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
-    **dict.fromkeys(("max_pixels", "image_size", "workers"), ("image",)),
+    **dict.fromkeys(("max_pixels", "image_size", "workers", "augment", "mixup", "cutmix"), ("image",)),
 }
 
 _AS_TEXT = ("cost", "deploy_prior", "class_weights", "pos_weight")  # in Python also a number, a matrix, a dictionary
@@ -215,6 +228,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 1_000_000),
     ("lr", 1e-8, 10),
     ("weight_decay", 0, 10),
+    ("mixup", 0, 10),
+    ("cutmix", 0, 10),
     ("focal_gamma", 0, 10),
     ("label_smoothing", 0, 0.9),
     ("z_loss", 0, 1),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.loop import Loop, batch_size, expected_losses, workers
 from lastlayer.classifier.model import Network
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import log_loss
 from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
@@ -52,16 +54,20 @@ class History:
     interrupted: bool = False
 
 
-def accelerator(config: Config) -> Any:
-    """The device, the precision and the processes to train with."""
+def accelerator(config: Config, run: Path | None = None) -> Any:
+    """The device, the precision and the processes to train with, and the trackers of a run that is kept."""
     accelerate = need("accelerate")
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had others
     if config.device != "auto":
-        _check_device(config.device)
+        check_device(config.device)
     # A static graph lets the processes train a backbone that does not use all of its weights.
     together = accelerate.DistributedDataParallelKwargs(static_graph=True)
     helper = accelerate.Accelerator(
-        cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=[together]
+        cpu=config.device == "cpu",
+        mixed_precision=config.precision,
+        kwargs_handlers=[together],
+        log_with=list(config.track) or None,
+        project_dir=None if run is None else run,
     )
     if config.precision == "fp16" and helper.device.type == "cpu":
         raise ConfigError(
@@ -71,7 +77,8 @@ def accelerator(config: Config) -> Any:
     return helper
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that is not here."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
         found = ", ".join(name for name, is_there in there.items() if is_there)
@@ -91,6 +98,7 @@ def train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper | None = None,
+    trackers: Trackers | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train `network` in place and return what happened.
@@ -105,11 +113,12 @@ def train(
         request: Whether to stop at the next step.
         helper: Device and processes, of `accelerator`.
         keeper: Writes checkpoints.
+        trackers: Hear of each epoch.
         checkpoint: Where to go on from, of the same run.
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
     history = History([], math.nan, *loop.expected, _copied(network), 0)
-    keeper = keeper or Keeper(None)
+    keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
     if checkpoint is not None:
         resuming.restore(checkpoint, loop, history)
@@ -134,10 +143,12 @@ def train(
         if epoch.best:
             history.best, history.best_epoch = _copied(network), loop.number
         history.epochs.append(epoch)
+        trackers.epoch(history.epochs, loop.rate())
         journal.listener.epoch(epoch, config.epochs, _seconds_left(history, config))
         loop.next_epoch()
         if keeper.due(after_epoch=True):
             keep()
+    trackers.end()
     loop.finish().load_state_dict(history.best)
     return history
 

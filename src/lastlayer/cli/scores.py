@@ -131,22 +131,33 @@ def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
     return table
 
 
-def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
-    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
+def prediction_table(
+    rows: list[dict[str, Any]], width: int, *, heading: bool = True, least: dict[str, int] | None = None
+) -> RenderableType:
+    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut.
+
+    Where rows come page by page, `heading` is for the first, and `least` keeps how wide each column has been.
+    """
     heads = list(rows[0])
     shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
     cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
+    before = {} if least is None else least
     wide = [
-        max(cell_len(head), *map(cell_len, column))
-        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
+        max(before.get(head, 0), cell_len(title), *map(cell_len, column))
+        for head, title, column in zip(heads, shown, zip(*cells, strict=True), strict=True)
     ]
     if heads[-1] == "error":
         wide[-1] = min(wide[-1], _ERROR)
     room = width - sum(wide[1:]) - _BETWEEN * len(wide)
     if room < min(wide[0], _LEAST_INPUT):
         return Group(*(_folded(heads, row, width) for row in cells))
+    wide[0] = min(wide[0], room)
+    before.update(zip(heads, wide, strict=True))
     numbers = [name.startswith(("probability", "p(")) for name in heads]
     table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
+    table.show_header = heading
+    for column, least_width in zip(table.columns, wide, strict=True):
+        column.min_width = least_width if least is not None else None
     for row in cells:
         table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table

@@ -106,6 +106,16 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=_TRAINING)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=_TRAINING)] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Images changed at random: none, auto, or a policy of timm.", rich_help_panel=_TRAINING),
+    ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(help="α of blending images in pairs.", rich_help_panel=_TRAINING)
+    ] = None,
+    cutmix: Annotated[
+        float | None, typer.Option(help="α of pasting images into others.", rich_help_panel=_TRAINING)
+    ] = None,
     class_weights: Annotated[
         str | None,
         typer.Option(help="balanced, cat=2,dog=0.5, or a file: how much each class counts.", rich_help_panel=_TRAINING),
@@ -160,6 +170,10 @@ def command(
     checkpoint_minutes: Annotated[
         float | None,
         typer.Option(help="Time between checkpoints within an epoch; 0: after each step.", rich_help_panel=_RUN),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, wandb or mlflow, beside metrics.csv; may be repeated.", rich_help_panel=_RUN),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder, which was cut off.", rich_help_panel=_RUN)
