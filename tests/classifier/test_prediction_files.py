@@ -23,6 +23,7 @@ from lastlayer.classifier.prediction import Predictions, as_csv
 from lastlayer.classifier.prediction_files import Output
 from lastlayer.classifier.streaming import Options
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, RunError, SaveError
 from tests.classifier.conftest import flowers
 
@@ -52,7 +53,7 @@ def test_formulas_become_texts_in_every_text_cell_and_in_no_number(evil):
 
 def test_only_csv_has_apostrophes(tmp_path):
     p = torch.tensor([[0.7, 0.3]], dtype=torch.float64)
-    found = Predictions(["=a.png"], Task("multiclass", ("-x", "+y")), p.log(), p, {})
+    found = Predictions(["=a.png"], Task("multiclass", ("-x", "+y")), p.log(), p, Policy("multiclass", 2), {})
     found.write(tmp_path / "p.csv")
     assert (tmp_path / "p.csv").read_text() == "input,prediction,probability\n'=a.png,'-x,0.7\n"
     found.write(tmp_path / "p.csv", keep_formulas=True)

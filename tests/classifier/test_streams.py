@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lastlayer import Classifier
-from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import blocks, chunks, csv_stream, streams
+from lastlayer.classifier.config import MISSING, Config
+from lastlayer.classifier.data import blocks, chunks, columns, csv_stream, streams
 from lastlayer.classifier.data.csv_stream import CsvChunks
 from lastlayer.classifier.data.json_stream import JsonChunks
+from lastlayer.classifier.data.plain_numbers import plain_numbers
 from lastlayer.classifier.data.text_tables import read_csv
 from lastlayer.classifier.streaming import Options
 from lastlayer.errors import ConfigError, DataError
@@ -406,3 +407,29 @@ def test_rows_that_are_read_already_come_in_pieces():
     assert [chunk.names for chunk in found] == [["a", "b"], ["c", "d"], ["e"]]
     assert found[-1].done == (5, 5)
     assert found[0].digest(b"") != found[1].digest(b"")
+
+
+# Numbers
+
+
+WORDS = st.text(st.sampled_from("0123456789.-+eE_ xnaifINF\t\x1c\xa0１"), max_size=8) | st.floats().map(repr)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.none() | WORDS, min_size=1, max_size=4))
+def test_plain_numbers_are_those_that_python_reads(cells):
+    array, missing = pyarrow.array(cells, pyarrow.string()), set(MISSING)
+    found = plain_numbers(array, missing)
+    text = columns.words(array, missing)
+    expected = np.array([math.nan if word is None else columns._number(word) for word in text])
+    if found is not None:
+        np.testing.assert_array_equal(found, expected)
+        assert [word is None for word in text] == np.isnan(found).tolist()
+
+
+def test_ordinary_columns_are_plain():
+    array = pyarrow.chunked_array([["1", " 2.5 ", "NA"], ["-3e-7", "", None]])
+    np.testing.assert_array_equal(plain_numbers(array, set(MISSING)), [1, 2.5, math.nan, -3e-7, math.nan, math.nan])
+    assert plain_numbers(pyarrow.array(["1", "many"]), set(MISSING)) is None
+    assert plain_numbers(pyarrow.array(["1", "inf"]), set(MISSING)) is None
+    assert plain_numbers(pyarrow.array([1, 2]), set(MISSING)) is None

@@ -14,6 +14,7 @@ from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources
+from lastlayer.classifier.data.chunks import Numbered
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.deciding import SETTINGS
@@ -67,8 +68,9 @@ class Classifier:
 
         Args:
             data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
-                a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
-                dictionaries.
+                a table (.csv, .tsv, .parquet, .jsonl, .arrow, .feather), a folder that `datasets` reads, a data set
+                on the Hugging Face Hub ("owner/name", "hf:owner/name:subset@revision"), a pandas DataFrame, a
+                `datasets.Dataset` or `DatasetDict`, or a list of dictionaries.
             target: The column with the class, or the labels that hold, for tables; or several columns, one per label.
             output: A new folder to keep the run in, while it trains and after.
 
@@ -405,7 +407,7 @@ class Classifier:
     def _of_tensors(self, inputs: tuple[Tensor, ...]) -> Predictions:
         """Predict what `read` returned: nothing is left to be read."""
         logits = self._predictor().of_tensors(inputs)
-        return streaming.judged([f"row#{row}" for row in range(1, len(logits) + 1)], logits, {}, self._trained().spec)
+        return streaming.judged(Numbered("row", len(logits)), logits, {}, self._trained().spec)
 
     def _predictor(self) -> Predictor:
         spec = self._trained().spec

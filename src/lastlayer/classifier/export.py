@@ -28,7 +28,7 @@ from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.errors import ConfigError, RunError
+from lastlayer.errors import ConfigError, LastLayerError, RunError
 from lastlayer.messages.wording import option
 
 FORMATS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -90,9 +90,7 @@ class Deployed(nn.Module):
         if isinstance(self.spec.preprocessing, ImageSpec):
             return inputs
         rest = list(inputs)
-        numbers = (
-            self.numbers(rest.pop(0)) if "numbers" in self.names else inputs[0].new_zeros(len(inputs[0]), 0).float()
-        )
+        numbers = self.numbers(rest.pop(0)) if "numbers" in self.names else inputs[0][:, :0].float()
         indices = rest.pop(0) if rest else torch.zeros_like(numbers[:, :0], dtype=torch.int64)
         return numbers, indices
 
@@ -156,7 +154,8 @@ def export(network: Network, spec: ModelSpec, path: Path, format: str, versions:
     beside = path.with_name(f".{path.name}.part")
     try:
         run = (_write_onnx if format == "onnx" else _write_torch)(model, beside, about)
-        logits_off, probabilities_off = _checked(model, run, path.name)
+        with _failing(model, path.suffix.lstrip(".")):
+            logits_off, probabilities_off = _checked(model, run, path.name)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -309,6 +308,8 @@ def _without_pickle(saved: io.BytesIO, path: Path) -> None:
 def _failing(model: Deployed, what: str) -> Iterator[None]:
     try:
         yield
+    except LastLayerError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         raise RunError(

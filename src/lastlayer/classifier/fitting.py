@@ -368,17 +368,18 @@ def _finish(
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )
+    versions = run_folder.versions()
     return Record(
         config=config,
         data_name=facts.data_name,
-        versions=run_folder.versions(),
+        versions=versions,
         spec=spec,
         weights=history.best,
         epochs=history.epochs,
         data=data,
         predictions=_predictions(logits, ready),
         report=report(facts),
-        card=card(facts),
+        card=card(facts, data, versions),
     )
 
 

@@ -37,7 +37,7 @@ class Predictions:
         left_out: What stood among the inputs and is none, such as a text file in a folder of images.
     """
 
-    names: list[str]
+    names: Sequence[str]
     task: Task
     logits: Tensor
     probabilities: Tensor

@@ -82,23 +82,30 @@ class Predictor:
         """Logits in float64 of rows that are tensors already, as `Classifier.read` returns them."""
         _check_inputs(inputs, self.spec)
         rows = len(inputs[0])
-        cuts = [range(start, min(start + self.batch, rows)) for start in range(0, rows, self.batch)]
-        return torch.cat(
-            [self.of_batch(tuple(part[cut.start : cut.stop] for part in inputs), range(len(cut))) for cut in cuts]
-        )
+        with torch.inference_mode():
+            parts = [
+                self._raw(tuple(part[start : start + self.batch] for part in inputs), range(rows - start))
+                for start in range(0, rows, self.batch)
+            ]
+        return torch.cat(parts)[:rows].double()
 
     def of_batch(self, inputs: Inputs, places: Sequence[int]) -> Tensor:
         """Logits in float64 of at most a batch of rows, by the place of each in the batch."""
+        with torch.inference_mode():
+            logits = self._raw(inputs, places)
+        logits = logits.double()
+        return logits if len(places) == self.batch else logits[torch.tensor(places)]
+
+    def _raw(self, inputs: Inputs, places: Sequence[int]) -> Tensor:
+        """Logits of a batch of full size, on the CPU."""
         try:
-            with torch.inference_mode():
-                logits: Tensor = self.network(tuple(self._filled(part, places).to(self.device) for part in inputs))
+            logits: Tensor = self.network(tuple(self._filled(part, places).to(self.device) for part in inputs))
+            return logits.cpu()
         except torch.OutOfMemoryError as error:
             raise DataError(
                 f"the memory of {self.device} is too small for batches of {self.batch:,} rows: lower "
                 f"{option('batch_size', max(1, self.batch // 2))}. The last bits of the logits may then differ."
             ) from error
-        logits = logits.cpu().double()
-        return logits if len(places) == self.batch else logits[torch.tensor(places)]
 
     def _filled(self, part: Tensor, places: Sequence[int]) -> Tensor:
         """A batch of full size; copies of the first row stand where it has none."""

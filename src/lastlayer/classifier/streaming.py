@@ -1,5 +1,6 @@
 """Inputs of any size through a model: rows in, predictions out, in order, in bounded memory."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,12 +136,13 @@ def of_rows(rows: Rows, predictor: Predictor, first: int) -> Predictions:
 
 
 def judged(
-    names: list[str], logits: Tensor, problems: dict[int, str], spec: ModelSpec, left_out: tuple[Any, ...] = ()
+    names: Sequence[str], logits: Tensor, problems: dict[int, str], spec: ModelSpec, left_out: tuple[Any, ...] = ()
 ) -> Predictions:
     """Logits with their calibrated probabilities; rows without finite logits join the problems."""
-    odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
-    for row in odd.nonzero().flatten().tolist():
-        problems.setdefault(row, "the model gives no finite logits for it")
+    if not math.isfinite(float(logits.sum())):  # a look at each row only where one is odd
+        odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
+        for row in odd.nonzero().flatten().tolist():
+            problems.setdefault(row, "the model gives no finite logits for it")
     p = spec.policy.probabilities(logits)
     return Predictions(names, spec.task, logits, p, spec.policy, dict(sorted(problems.items())), left_out)
 

@@ -22,7 +22,9 @@ def command(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, a folder of images, or a .csv, .tsv, .parquet or .jsonl table.", show_default=False
+            help="digits, a folder of images, a table (.csv, .tsv, .parquet, .jsonl, .arrow), or OWNER/NAME of a data "
+            "set on the Hugging Face Hub.",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[

@@ -1,8 +1,9 @@
 """Rows of an input in chunks: what a stream is made of."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from lastlayer.classifier.data.rows import LeftOut, Rows
 
@@ -43,6 +44,31 @@ class Chunk:
         return hashlib.sha256(
             before + f"{len(self)} {self.names[0] if self.names else ''} ".encode() + self.mark
         ).digest()
+
+
+class Numbered(Sequence[str]):
+    """Names that are numbers: stem#1, stem#2, …, made when somebody asks for one.
+
+    >>> Numbered("row", 3)[1], len(Numbered("row", 3))
+    ('row#2', 3)
+    """
+
+    def __init__(self, stem: str, count: int) -> None:
+        self.stem, self.rows = stem, range(1, count + 1)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [f"{self.stem}#{number}" for number in self.rows[row]]
+        return f"{self.stem}#{self.rows[row]}"
 
 
 def of_rows(rows: Rows, size: int) -> Iterator[Chunk]:

@@ -231,6 +231,12 @@ def _labelled(
     _check_columns(columns, config)
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)] if isinstance(name, str) else name
     answers = labels.read_answers(data, config)
+    spaced = labels.with_spaces(data, config)
+    if spaced:
+        journal.say(
+            f"The {labels.named(config)} has {plural(len(spaced), 'cell')} with spaces around the class, which are "
+            f"taken off ({examples([names[row] for row in spaced])})."
+        )
     rest = data.remove_columns(list(labels.columns_of(config)))
     rows = Rows("table", rest, names, ["" if answer is None else answer for answer in answers], given)
     if config.image is not None:

@@ -116,7 +116,13 @@ class Door:
             return self._one_row(one["source"], int(one["row"]))
         if name != sources.DIGITS and self.kind in ("image", "table"):
             path = sources.existing(name)
-            if path.is_file() and tables.is_table(path) and (self.kind == "table" or self.config.image is not None):
+            streams = path.suffix.lower() not in (".arrow", ".feather")  # those are memory-mapped
+            if (
+                path.is_file()
+                and tables.is_table(path)
+                and streams
+                and (self.kind == "table" or self.config.image is not None)
+            ):
                 return self._table(path)
             if path.is_dir() and self.kind == "image":
                 return self._folder(path)

@@ -1,4 +1,4 @@
-"""The report of a run, as one HTML file that needs no network, and its model card."""
+"""The report of a run, as one HTML file that needs no network."""
 
 import base64
 import math
@@ -109,45 +109,6 @@ def report(facts: Facts) -> str:
             settings=_settings(facts.config),
         )
     )
-
-
-def card(facts: Facts) -> str:
-    """Return the model card as Markdown."""
-    found = facts.evaluation
-    scores = "\n".join(
-        f"| {SCORES[key][0]} | {score.value:.4f} | {score.low:.4f} to {score.high:.4f} |"
-        for key, score in found.scores.items()
-    )
-    notes = "\n".join(f"- {note}" for note in facts.notes)
-    classes = ", ".join(found.classes)
-    return f"""# {Path(facts.data_name).name}
-
-A classifier made by lastlayer on {facts.written}: {facts.spec.backbone}, {facts.spec.task.activation}, \
-{len(found.classes)} classes ({classes}).
-
-## Scores on {found.rows:,} {found.split} rows
-
-| score | value | 95 % interval |
-|---|---|---|
-{scores}
-
-{facts.calibration} A model that knows nothing has log-loss {found.log_classes:.4f}.
-
-## What was decided
-
-{notes}
-
-## Use
-
-```python
-from lastlayer import Classifier
-
-model = Classifier.load("this folder")
-model.predict_proba(inputs)
-```
-
-It answers with one of its classes whatever it is shown; inputs unlike its training data get confident answers too.
-"""
 
 
 def _hesitation(found: Evaluation) -> str:

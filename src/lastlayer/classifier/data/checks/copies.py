@@ -44,7 +44,7 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
     first = groups[0]
     other = next(row for row in first if labels[row] != labels[first[0]])
     shown = f"{subject.rows.names[first[0]]} ({labels[first[0]]}) and {subject.rows.names[other]} ({labels[other]})"
-    thing = "picture" if subject.rows.kind == "image" else "features"
+    thing = "pictures" if subject.rows.kind == "image" else "features"
     yield Finding(
         "conflicting-labels",
         "harms",
