@@ -18,17 +18,18 @@ from lastlayer.classifier.data.chunks import Numbered
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.deciding import SETTINGS
-from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.evaluation import Comparison, Evaluation, JudgedRows, compare, evaluate_rows
 from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
 from lastlayer.classifier.redeciding import decided_anew
+from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.telling import explained
 from lastlayer.decisions import ABSTAINED, Policy
-from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
+from lastlayer.errors import ConfigError, DataError, LastLayerError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -247,14 +248,49 @@ class Classifier:
         Raises:
             DataError: the data has no classes, or one that the classifier does not know.
         """
+        return evaluate_rows(self.judged(data))
+
+    def compare(
+        self, other: "Classifier", data: Any = None, *, names: tuple[str, str] = ("this", "the other")
+    ) -> Comparison:
+        """Say on which scores this classifier and another differ by more than chance.
+
+        Args:
+            other: Judged on the same rows.
+            data: As for `evaluate`; None takes the rows that each run kept, which have to be the same.
+            names: What to call the two.
+
+        Raises:
+            DataError: the rows or the classes are not the same; the message says which are missing where.
+        """
+        return compare(self.judged(data), other.judged(data), names)
+
+    def judged(self, data: Any = None) -> JudgedRows:
+        """Labelled rows and the logits of this classifier for them; `data` as for `evaluate`."""
         record = self._trained()
         if data is None:
-            return fitting.judged_again(record)
+            return fitting.kept_rows(record)
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
         task, policy = record.spec.task, record.spec.policy
-        return evaluate(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+        return JudgedRows(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+
+    def report(self, language: str | None = None) -> str:
+        """Return the report of the run as HTML, in "en" or "ko"; None takes that of the run.
+
+        Pictures and cells of rows are shown where the data still stands where it stood.
+        """
+        record = self._trained()
+
+        def find(name: str) -> Rows | None:
+            path = self._again(name)
+            try:
+                return None if path is None else self._open(path)
+            except LastLayerError:  # it has changed since, and the report does without
+                return None
+
+        return report(fitting.facts_of(record, find), language or record.config.lang)
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""

@@ -42,14 +42,14 @@ class Config:
             does not say which; with 0 the validation rows serve.
         test: Share of the rows kept for the end, where the data is not split already.
         image_size: Height and width that images are brought to; None takes it from the data and the backbone.
-        backbone: "auto", "small-cnn", "mlp", "ngrams", the name of a timm model, or the name or the folder of a text
+        backbone: "auto", "small-cnn", "mlps", "mlp", "ngrams", the name of a timm model, or name or folder of a text
             encoder of transformers.
         pretrained: Start from the published weights of the timm model or the text encoder.
         epochs: At most so many passes over the training rows.
         patience: Stop after so many epochs without a lower validation log-loss.
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
-        lr: Learning rate of AdamW.
-        weight_decay: Of AdamW.
+        lr: Learning rate of AdamW; None takes 2e-3, and 1e-3 for "mlps".
+        weight_decay: Of AdamW; None takes 0.01, and 0.3 for "mlps".
         augment: Training images changed at random: "none", "auto", or a policy of timm such as "rand-m9-mstd0.5".
         mixup: α of mixup: images of a batch are blended in pairs, and their targets with them; 0 blends none.
         cutmix: α of cutmix: parts of images are pasted into others; with mixup, one or the other in each batch.
@@ -70,6 +70,7 @@ class Config:
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
+        lang: Language of the report: "en" or "ko".
         folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
         threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
             "precision@recall=0.9", "cost=1:5" and others; for labels one each, with "micro_" before it one for all.
@@ -106,8 +107,8 @@ class Config:
     epochs: int = 60
     patience: int = 10
     batch_size: int | None = None
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
+    lr: float | None = None
+    weight_decay: float | None = None
     augment: str = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -126,6 +127,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
     seed: int = 42
+    lang: Literal["en", "ko"] = "en"
     folds: int | None = None
     threshold_for: str | None = None
     cost: str | None = None

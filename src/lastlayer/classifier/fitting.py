@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
-from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
@@ -45,7 +45,8 @@ from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.objective import Objective
-from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.report import Facts, card, report, views
+from lastlayer.classifier.report.said import Said
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
@@ -378,7 +379,7 @@ def _finish(
         epochs=history.epochs,
         data=data,
         predictions=_predictions(logits, ready),
-        report=report(facts),
+        report=report(facts, config.lang),
         card=card(facts, data, versions),
     )
 
@@ -439,13 +440,41 @@ def name_of(source: Any) -> str:
 
 def judged_again(record: Record) -> Evaluation:
     """The evaluation of a run's own test rows, or validation rows where it has none, from the logits it kept."""
+    return evaluate_rows(kept_rows(record))
+
+
+def kept_rows(record: Record) -> JudgedRows:
+    """A run's own test rows, or validation rows where it has none, with the logits it kept."""
     table = record.predictions.to_pydict()
     judge = "test" if "test" in table["split"] else "validation"
     rows = [row for row, name in enumerate(table["split"]) if name == judge]
     task = record.spec.task
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
+    return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
+
+
+def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
+    """What the report of a run is written from, from what the run keeps; `find` opens a row by its name."""
+    rows = kept_rows(record)
+    evaluation = evaluate_rows(rows)
+    worst = evaluation.worst[0].row
+    return Facts(
+        data_name=record.data_name,
+        spec=record.spec,
+        config=record.config,
+        epochs=record.epochs,
+        best_epoch=record.data["training"]["best_epoch"],
+        calibration=views.temperature(record.spec.policy, Said()),
+        notes=record.data["notes"],
+        left_out=record.data["left_out"],
+        evaluation=evaluation,
+        rows=None,
+        explained=explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst]),
+        explained_row=worst,
+        written=time.strftime("%Y-%m-%d"),
+        find=find,
+    )
 
 
 def _answer(kept: str | list[str]) -> Answer:

@@ -75,6 +75,7 @@ class Loop:
         total: Of the losses of its rows so far, in this process.
         rows: How many rows they are, in all processes together.
         parts: That each batch is computed in.
+        step_size: The learning rate before warm-up and schedule.
         spent: Seconds that the epoch took before the run was resumed.
     """
 
@@ -102,6 +103,7 @@ class Loop:
         )
         self.mixing = augmentation.mixing(config, network.task, journal)
         self.model, self.optimizer = helper.prepare(network, optimisation.optimizer_for(network, config))
+        self.step_size = optimisation.step_size(network, config)[0]
         self.journal, self.request = journal, request
         self.task = network.task
         self.expected = expected_losses(rows.labelled, network.task.choices)
@@ -194,7 +196,7 @@ class Loop:
         """The learning rate of the next step."""
         steps, config = len(self.order), self.config
         now = (self.number - 1) * steps + self.step
-        return config.lr * optimisation.factor(now, config.epochs * steps, config.warmup * steps, config.schedule)
+        return self.step_size * optimisation.factor(now, config.epochs * steps, config.warmup * steps, config.schedule)
 
     def _compute_in_more_parts(self, error: RuntimeError, rows: int) -> None:
         """Where the memory of the device was too small for a part of a batch, halve the parts; the step stays."""

@@ -7,13 +7,22 @@ import torch
 from torch import nn
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.members import TableMembers
 
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
     """AdamW over all weights."""
-    return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    rate, decay = step_size(network, config)
+    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
+
+
+def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
+    """Learning rate and weight decay: the given ones, or what serves the network (docs/decisions/013)."""
+    of_members = isinstance(getattr(network, "backbone", None), TableMembers)
+    rate, decay = (1e-3, 0.3) if of_members else (2e-3, 0.01)
+    return rate if config.lr is None else config.lr, decay if config.weight_decay is None else config.weight_decay
 
 
 def factor(step: int, steps: int, warmup: float, schedule: str) -> float:

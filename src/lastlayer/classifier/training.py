@@ -12,11 +12,13 @@ from lastlayer.classifier import objective, processes, resuming
 from lastlayer.classifier.batches import Examples, in_order, loader
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.loop import Loop, batch_size, expected_losses, workers
+from lastlayer.classifier.members import MEMBERS
 from lastlayer.classifier.model import Network
 from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import log_loss
@@ -29,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 Weights = dict[str, Tensor]
+FEW = 1_000  # with fewer validation rows, training rows help to choose the epoch, where members have not seen them
 
 
 @dataclass
@@ -117,6 +120,11 @@ def train(
         checkpoint: Where to go on from, of the same run.
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
+    if network.held_out() is not None and len(validation) < FEW:
+        journal.say(
+            f"Validation log-loss: of {plural(len(validation), 'validation row')}, and of "
+            f"{plural(len(rows), 'training row')}, each by the one of {MEMBERS} networks that has not seen it."
+        )
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
@@ -137,9 +145,9 @@ def train(
                 history.best = _copied(network)
             break
         if not math.isfinite(loss):
-            _diverged(loop.number, loss, config, history, journal)
+            _diverged(loop.number, loss, loop.step_size, history, journal)
             break
-        epoch = _judge(loop, loss, network, validation, history)
+        epoch = _judge(loop, loss, network, rows, validation, history)
         if epoch.best:
             history.best, history.best_epoch = _copied(network), loop.number
         history.epochs.append(epoch)
@@ -169,20 +177,25 @@ def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
     journal.say(f"Resumed {resuming.where(checkpoint, steps)}.")
 
 
-def _judge(loop: Loop, loss: float, network: Network, validation: Examples, history: History) -> Epoch:
+def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation: Examples, history: History) -> Epoch:
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
     logits = objective.unweighted(logits, network.objective, network.task)
     score = log_loss(logits, validation.labelled)
+    held_out = network.held_out()
+    if held_out is not None and len(validation) < FEW:
+        own = shared_logits(held_out, rows, loop.helper.device, loop.helper)
+        unseen = log_loss(objective.unweighted(own, network.objective, network.task), rows.labelled)
+        score = (score * len(validation) + unseen * len(rows)) / (len(validation) + len(rows))
     accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(loop.number, loss, score, accuracy, loop.seconds(), best)
 
 
-def _diverged(number: int, loss: float, config: Config, history: History, journal: Journal) -> None:
+def _diverged(number: int, loss: float, rate: float, history: History, journal: Journal) -> None:
     said = (
         f"the training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
-        f"(now {config.lr:g})."
+        f"(now {rate:g})."
     )
     if not history.epochs:
         raise DataError(said[0].upper() + said[1:])

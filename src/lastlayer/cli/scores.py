@@ -4,7 +4,6 @@ import math
 import re
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,8 +11,9 @@ from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.deciding import Decided
-from lastlayer.classifier.evaluation import Evaluation
-from lastlayer.classifier.report import LOWER_IS_BETTER, SCORES
+from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
+from lastlayer.classifier.report import SCORES
+from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable
 
 _WHOLE_MATRIX = 12
@@ -31,8 +31,9 @@ def score_table(found: Evaluation) -> Table:
     table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
     for name, interval in found.scores.items():
         title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
-        if name == "log_loss":
-            better = f"lower is better; ln {round(math.exp(found.log_classes))} = {found.log_classes:.3f}"
+        if math.isnan(interval.value):
+            table.add_row(title, "undefined", "", "")
+            continue
         table.add_row(
             title,
             f"{interval.value:.4f}",
@@ -203,11 +204,3 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A table without lines; a column whose heading begins with > is aligned right."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    return table

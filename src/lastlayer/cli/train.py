@@ -152,6 +152,7 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    lang: Annotated[str | None, typer.Option(help="Of the report: en or ko.", rich_help_panel=_RUN)] = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
     ] = None,
