@@ -157,10 +157,10 @@ MAKE = """
 import numpy as np, sys
 random = np.random.default_rng(0)
 with open(sys.argv[1], "w") as file:
-    file.write(",".join([*(f"x{column}" for column in range(40)), "soil", "y"]) + "\\n")
-    for start in range(0, 400_000, 10_000):
+    file.write(",".join([*(f"x{column}" for column in range(80)), "soil", "y"]) + "\\n")
+    for start in range(0, 200_000, 10_000):
         y = random.integers(0, 3, 10_000)
-        x = random.normal(size=(10_000, 40))
+        x = random.normal(size=(10_000, 80))
         x[:, 0] += 2 * y
         soil = random.choice(["sand", "clay"], 10_000)
         for row in range(10_000):
