@@ -284,3 +284,27 @@ def test_an_interrupt_says_how_to_go_on(table_run, tmp_path):
     done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
     assert "Wrote 300,000 rows" in done.stderr
     assert len(path.read_text().splitlines()) == 300_001
+
+
+PEAK = """
+import resource, sys
+from lastlayer.cli import run
+run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count resident memory in other units")
+def test_memory_does_not_grow_with_the_rows(table_run, tmp_path):
+    most = {}
+    for times in (1, 12):
+        table = tmp_path / f"{times}.csv"
+        text = flowers(25_000).to_csv(index=False)
+        head, _, rows = text.partition("\n")
+        table.write_text(f"{head}\n{rows * times}")
+        command = [sys.executable, "-c", PEAK, "predict", table_run, table, "--output", tmp_path / f"{times}.jsonl"]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True, timeout=600)
+        assert f"Wrote {25_000 * times:,} rows" in done.stderr
+        most[times] = int(done.stdout) / 1024
+    assert most[12] - most[1] < 60, most  # MiB; the rows themselves would be 200 more

@@ -80,7 +80,8 @@ def test_the_callers_random_numbers_are_left_alone():
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(heard):
-    model = Classifier(epochs=40, patience=5, lr=0.02, listener=heard).fit(flowers(90), target="kind")
+    # the single network, whose validation rows choose alone
+    model = Classifier(epochs=40, patience=5, lr=0.02, backbone="mlp", listener=heard).fit(flowers(90), target="kind")
     epochs = model.record.epochs
     losses = [epoch.validation_log_loss for epoch in epochs]
     best = model.record.data["training"]["best_epoch"]
@@ -247,7 +248,7 @@ def test_the_loop_takes_the_steps_of_a_bare_loop():
     torch.manual_seed(1)
     history = run(network, rows, epochs=2, batch_size=32, patience=9)
     torch.manual_seed(1)
-    optimizer = torch.optim.AdamW(copy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(copy.parameters(), lr=2e-3, weight_decay=0.01)
     order = SeededBatches(100, 32, config.seed)
     losses = []
     for epoch in (1, 2):

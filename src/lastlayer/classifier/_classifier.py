@@ -24,8 +24,10 @@ from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
 from lastlayer.classifier.predictor import Predictor
+from lastlayer.classifier.redeciding import decided_anew
 from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
+from lastlayer.classifier.telling import explained
 from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError, DataError, LastLayerError, RunError, did_you_mean
 from lastlayer.explanation import Trace
@@ -172,7 +174,7 @@ class Classifier:
                     f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
                     f"{', '.join(SETTINGS)}."
                 )
-        record, said = fitting.decided_anew(self._trained(), settings)
+        record, said = decided_anew(self._trained(), settings)
         for sentence in said:
             self.listener.note(sentence)
         model = type(self).of(record.config, listener=self.listener)
@@ -326,7 +328,7 @@ class Classifier:
         record = self._trained()
         answer = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
         truth = None if answer is None else record.spec.task.targets([answer])[0]
-        trace = fitting.explained(logits, truth, record.spec, name)
+        trace = explained(logits, truth, record.spec, name)
         return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
 
     def _again(self, name: str) -> str | None:

@@ -62,7 +62,13 @@ class Augmentation:
             image = self._cut(image) if self.crop else image
             if self.mirror and random.random() < 0.5:  # noqa: S311 - no secret
                 image = need("PIL.ImageOps").mirror(image)
-            return self._change(image)
+            try:
+                return self._change(image)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{option('augment')} {self.policy} asks Pillow for what it refuses ({error}): take a larger "
+                    "magnitude, or one that grows with it, with -inc1."
+                ) from error
 
 
 def policy_of(policy: str, hints: dict[str, Any]) -> Any:

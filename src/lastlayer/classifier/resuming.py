@@ -246,7 +246,8 @@ def restore(checkpoint: Checkpoint, loop: "Loop", history: "History") -> None:
     _restore_optimizer(checkpoint, loop.optimizer)
     if loop.helper.scaler is not None:
         loop.helper.scaler.load_state_dict(plain["scaler"])
-    own = {name: value[loop.helper.process_index] for name, value in checkpoint.part("process").items()}
+    # Cloned: PyTorch 2.15 reads a generator's state from the start of the storage that a view is of.
+    own = {name: value[loop.helper.process_index].clone() for name, value in checkpoint.part("process").items()}
     loop.total = own["total"].to(loop.helper.device)
     torch.set_rng_state(own["torch"])
     if "cuda" in own:
