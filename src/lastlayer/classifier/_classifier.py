@@ -12,7 +12,8 @@ from torch import Tensor
 from lastlayer.classifier import fitting, resuming, run_folder, training
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
-from lastlayer.classifier.data import images, inputs, sources
+from lastlayer.classifier.data import images, inputs, sources, typed
+from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows, readable
 from lastlayer.classifier.deciding import SETTINGS
@@ -117,7 +118,8 @@ class Classifier:
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
-                DataFrame, a `datasets.Dataset`, a dictionary or a list of them.
+                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. One column of text: also a text, a
+                list of texts, or a .txt file with a text a line.
 
         Raises:
             DataError: the inputs cannot be read.
@@ -183,6 +185,9 @@ class Classifier:
 
     def predictions(self, x: Any) -> Predictions:
         """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""
+        texts = self._texts(x)
+        if texts is not None:
+            return self._predicted(texts)
         several = isinstance(x, (list, tuple)) and all(isinstance(one, (str, Path, bytes)) for one in x)
         if not several or len(x) < 2:
             return self._predicted(self._open(x[0] if several and x else x))
@@ -324,7 +329,15 @@ class Classifier:
 
     def _open(self, x: Any) -> Rows:
         record = self._trained()
-        return inputs.open_inputs(x, record.spec.kind, record.config)
+        rows = self._texts(x)
+        return rows if rows is not None else inputs.open_inputs(x, record.spec.kind, record.config)
+
+    def _texts(self, x: Any) -> Rows | None:
+        """What is no table, for a classifier that reads one column of text: the texts themselves."""
+        record = self._trained()
+        spec = record.spec.preprocessing
+        column = spec.only_text if isinstance(spec, TableSpec) else None
+        return None if column is None else typed.texts(x, column, record.config)
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())
