@@ -22,6 +22,7 @@ from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 from tests.classifier.conftest import flowers, write_digits
 
 
@@ -40,7 +41,7 @@ def toy(rows=100, kind="multiclass"):
     target = torch.from_numpy(random.integers(0, classes, rows))
     examples = Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target)
     torch.manual_seed(0)
-    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec))
+    return examples, Network(ModelSpec(Task(kind, tuple(range(classes))), "mlp", spec, Policy(kind, classes)))
 
 
 def run(network, rows, validation=None, request=None, listener=None, **settings):

@@ -66,6 +66,7 @@ class Config:
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
+        folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
         threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
             "precision@recall=0.9", "cost=1:5" and others; for labels one each, with "micro_" before it one for all.
         cost: What each decision costs, by true class: "0,1;5,0", "malignant>benign=50", a .csv file, a matrix; of
@@ -117,6 +118,7 @@ class Config:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
     seed: int = 42
+    folds: int | None = None
     threshold_for: str | None = None
     cost: str | None = None
     abstain: float | None = None
@@ -223,6 +225,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("workers", 0, 256),
     ("max_pixels", 1, 178_956_970),  # where Pillow itself stops
     ("seed", 0, 2**63 - 1),
+    ("folds", 2, 1_000),
     ("abstain", 0, 1e300),
     ("coverage", 1e-6, 1 - 1e-6),
 )

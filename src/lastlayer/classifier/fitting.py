@@ -1,7 +1,7 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.keeping import Keeper
@@ -61,8 +62,10 @@ class _Prepared:
     target: Tensor
     backbone: str
     preprocessing: ImageSpec | TableSpec
-    fingerprint: str
     findings: list[Finding]
+    contents: list[Hashable]  # equal where rows are
+    seen: dict[str, Seen]
+    fingerprint: str
 
 
 def fit(
@@ -90,6 +93,8 @@ def fit(
                 resuming.begin(folder, about)
                 claims.enter_context(resuming.held(folder))
             ready = _prepare(source, config, journal)
+            if config.folds is not None:
+                cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
             loss = _objective(ready, config, journal)
             policy = _stated(ready, config, loss)
             config = deciding.portable(objective.portable(config, loss, ready.task), policy, ready.task)
@@ -107,7 +112,22 @@ def fit(
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
         history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
+        folds = None
+        if config.folds is not None and not history.interrupted:
+            folds = cross_validate(
+                ready.rows,
+                ready.contents,
+                ready.split,
+                ready.target,
+                spec,
+                config,
+                journal,
+                lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
+            )
+            history.interrupted = folds is None
         record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        if folds is not None:
+            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
@@ -149,7 +169,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         )
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
-    contents = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    contents: list[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     whole = rows
     rows, split = split_rows(
         whole,
@@ -161,21 +181,47 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         journal=journal,
     )
     found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
+    contents = checks.of_kept(whole, rows, contents)
     labels = rows.labels or []
     task = infer_task(labels, split.train, config, journal)
     target = task.targets(labels)
+    backbone, preprocessing = _learn(rows, split, seen, config, journal)
+    fingerprint = resuming.fingerprint(rows, contents, split._asdict(), target)
+    return _Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
+
+
+def _learn(
+    rows: Rows, split: Split, seen: dict[str, Seen], config: Config, journal: Journal
+) -> tuple[str, ImageSpec | TableSpec]:
+    """The backbone, and how inputs become tensors, from training rows only."""
     training_rows = rows.select(split.train)
     looks = [seen[name] for name in training_rows.names] if seen else []
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
-    preprocessing: ImageSpec | TableSpec
     if rows.kind == "image":
-        pictures = list(training_rows.data["image"])
-        preprocessing = learn_pixels(pictures, looks, size, config.max_pixels)
-    else:
-        preprocessing = learn_columns(training_rows.data, config, journal)
-        backbone = backbones.for_columns(config, preprocessing, journal)
-    seen_by_training = resuming.fingerprint(rows, contents, split._asdict(), target)
-    return _Prepared(rows, split, task, target, backbone, preprocessing, seen_by_training, found)
+        return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
+    columns = learn_columns(training_rows.data, config, journal)
+    return backbones.for_columns(config, columns, journal), columns
+
+
+def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
+    """Train as for the final model, in silence, and give calibrated logits of the rows that are held out."""
+    quiet, config = Journal(Silent()), replace(config, seed=config.seed + fold)
+    backbone, preprocessing = _learn(ready.rows, split, ready.seen, config, quiet)
+    ready = replace(ready, split=split, backbone=backbone, preprocessing=preprocessing)
+    loss = _objective(ready, config, quiet)
+    spec = ModelSpec(ready.task, backbone, preprocessing, _stated(ready, config, loss), loss)
+    torch.manual_seed(config.seed)
+    network = Network(spec, pretrained=config.pretrained, journal=quiet)
+    parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
+    keeper = Keeper(None, config.checkpoint_minutes, helper)
+    history = _train(network, parts, ready, config, quiet, request, helper, keeper, None)
+    workers = training.workers(config, ready.rows.kind)
+    held_out = "calibration" if "calibration" in parts else "validation"
+    logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
+    policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config).policy
+    judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
+    of_training = replace(policy, trained=None, deployed=None)  # the rows are of the world of training
+    return Judged(of_training.logits(judged), not history.interrupted)
 
 
 def class_folders(source: Any) -> Sequence[str]:

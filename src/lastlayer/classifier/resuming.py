@@ -187,7 +187,7 @@ def fingerprint(rows: Rows, contents: Sequence[Hashable], parts: dict[str, list[
     """One text for all data that a training sees and is judged by, equal where the data is.
 
     Args:
-        rows: All rows of the source that are used.
+        rows: All rows of the source that can be read.
         contents: What each holds, but its class.
         parts: Row numbers of each split.
         target: What is to be predicted of each row.

@@ -31,6 +31,7 @@ FILES = (
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
     "report.html", "card.md",
 )  # fmt: skip
+FOLDS = "folds.parquet"  # where there was a cross-validation
 Content = TypeVar("Content")
 
 
@@ -49,6 +50,7 @@ class Record:
         predictions: An Arrow table of the logits of the validation and test rows.
         report: HTML.
         card: Markdown.
+        folds: An Arrow table of what each fold's model said of its rows; None without cross-validation.
     """
 
     config: Config
@@ -61,6 +63,7 @@ class Record:
     predictions: Any
     report: str
     card: str
+    folds: Any = None
 
 
 @contextmanager
@@ -117,6 +120,8 @@ def write(folder: Path, record: Record) -> None:
         "card.md": record.card.encode(),
         **({TOKENIZER: _json({"columns": texts}, indent=None)} if texts else {}),
     }
+    if record.folds is not None:
+        files[FOLDS] = _parquet(record.folds)
     for name, content in files.items():
         write_whole(folder / name, content)
     manifest = {
@@ -157,6 +162,7 @@ def read(folder: Path) -> Record:
         predictions=_part(folder, "predictions.parquet", lambda path: _kept(path, spec)),
         report=_part(folder, "report.html", _text),
         card=_part(folder, "card.md", _text),
+        folds=_part(folder, FOLDS, need("pyarrow.parquet").read_table) if (folder / FOLDS).exists() else None,
     )
 
 
@@ -201,10 +207,10 @@ def verify(folder: Path) -> None:
             raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
         listed = _read_json(folder / MANIFEST).get("files")
         entries = listed if isinstance(listed, dict) else {}
-        files = _files_of(folder)
-        unlisted = [name for name in files if not isinstance(entries.get(name), dict)]
-        missing = [name for name in files if not (folder / name).is_file()]
-        changed = [name for name in files if name not in missing + unlisted and _differs(folder / name, entries[name])]
+        names = (*_files_of(folder), *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
+        unlisted = [name for name in names if not isinstance(entries.get(name), dict)]
+        missing = [name for name in names if not (folder / name).is_file()]
+        changed = [name for name in names if name not in missing + unlisted and _differs(folder / name, entries[name])]
     found = {"missing": missing, "changed since it was written": changed, f"not listed in {MANIFEST}": unlisted}
     if missing or changed or unlisted:
         said = "; ".join(f"{what}: {examples(names, 9)}" for what, names in found.items() if names)

@@ -42,6 +42,25 @@ def score_table(found: Evaluation) -> Table:
     return table
 
 
+def folds_table(found: dict[str, Any]) -> Table:
+    """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
+    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
+    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
+    for name, (spelled, _) in SCORES.items():
+        if name not in found["scores"]:
+            continue
+        score = found["scores"][name]
+        values = [value for value in score["folds"] if value == value]
+        table.add_row(
+            spelled,
+            f"{score['value']:.4f}",
+            f"{score['low']:.4f} – {score['high']:.4f}",
+            f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",
+            f"{score['standard_deviation_of_folds']:.4f}",
+        )
+    return table
+
+
 def confusion_table(found: Evaluation) -> Table | None:
     """The confusion matrix, where it fits a terminal."""
     if not found.confusion or len(found.classes) > _WHOLE_MATRIX:

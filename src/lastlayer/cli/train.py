@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _LONGEST_STEM = 60
 DATA = "Data"  # what `lastlayer data` takes too
-_NO_SETTINGS = ("data", "config", "output", "resume", "as_json")
 _DATA, _MODEL, _TRAINING, _RUN = DATA, "Model", "Training", "Run"
+_NO_SETTINGS = ("data", "config", "output", "resume", "as_json")
 
 
 def command(
@@ -140,6 +140,9 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
+    ] = None,
     threshold_for: ThresholdFor = None,
     cost: Cost = None,
     abstain: Abstain = None,
@@ -232,16 +235,20 @@ def _end(model: "Classifier", folder: Path, as_json: bool) -> int:
 
 def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     from lastlayer.cli import console
-    from lastlayer.cli.scores import decision_table, score_table
+    from lastlayer.cli.scores import decision_table, folds_table, score_table
 
     found = model.evaluate()
     code = 130 if model.record.data["training"]["interrupted"] else 0
+    folds = model.record.data.get("cross_validation")
     if as_json:
-        console.print_json({"run": str(folder), **found.to_dict()})
+        also = {} if folds is None else {"cross_validation": folds}
+        console.print_json({"run": str(folder), **found.to_dict(), **also})
         return code
     screen = console.out()
     screen.print()
     screen.print(score_table(found))
+    if folds is not None:
+        screen.print(folds_table(folds))
     if found.decided is not None:
         screen.print(decision_table(found.decided, found.classes))
     screen.print()

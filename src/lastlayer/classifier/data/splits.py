@@ -48,7 +48,7 @@ def split_rows(
         )
     if rows.given is None:
         shares = (validation, test, calibration)
-        chosen, judging, calibrating = _taken(strata(labels), contents, rows.groups, shares, seed)
+        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
@@ -93,8 +93,8 @@ def _completed(
     shares = (0.0 if split.validation else validation, 0.0 if split.calibration else calibration)
     inner = [labels[row] for row in split.train]
     inner_groups = None if groups is None else [groups[row] for row in split.train]
-    taken = _taken(inner, [contents[row] for row in split.train], inner_groups, shares, seed)
-    chosen, calibrating = (sorted(split.train[place] for place in part) for part in taken)
+    parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, seed)
+    chosen, calibrating = (sorted(split.train[place] for place in part) for part in parts)
     for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
         if part:
             journal.say(f"No {what} split was given: {share:.0%} of the training rows serve as one.")
@@ -107,7 +107,7 @@ def _completed(
     )
 
 
-def _taken(
+def taken(
     labels: Sequence[Label],
     contents: Sequence[Hashable],
     groups: Sequence[str] | None,

@@ -1,6 +1,8 @@
 """The checks that a training makes: what was found and decided is said, kept, and under --strict refused."""
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.checks.all_checks import CHEAP, found
@@ -16,12 +18,34 @@ from lastlayer.messages.wording import option
 # Reading and splitting have said these already.
 _SAID = ("unreadable-image", "copies-across-splits", "conflicting-labels", "group-leakage", "infinite-cells")
 
+Value = TypeVar("Value")
+
+
+def places_of(rows: Rows, kept: Rows) -> list[int]:
+    """Where the kept rows, which are in the same order, stand among all."""
+    left, places = Counter(each.name for each in kept.left_out), []
+    left.subtract(each.name for each in rows.left_out)
+    for row, name in enumerate(rows.names):
+        if left[name] > 0:
+            left[name] -= 1
+        else:
+            places.append(row)
+    return places
+
+
+def of_kept(rows: Rows, kept: Rows, values: Sequence[Value]) -> list[Value]:
+    """What belongs to the kept rows, of what belongs to all."""
+    return [values[row] for row in places_of(rows, kept)]
+
 
 def parts_of(rows: Rows, kept: Rows, split: Split) -> list[str]:
     """The split of each row; what was left out of a given split keeps the part that it was given."""
-    where = {kept.names[row]: part for part, members in split._asdict().items() for row in members}
-    given = rows.given or [""] * len(rows)
-    return [where.get(name, part) for name, part in zip(rows.names, given, strict=True)]
+    found = list(rows.given or [""] * len(rows))
+    places = range(len(rows)) if kept is rows else places_of(rows, kept)
+    for part, members in split._asdict().items():
+        for row in members:
+            found[places[row]] = part
+    return found
 
 
 def look(
