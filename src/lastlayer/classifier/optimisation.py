@@ -1,19 +1,34 @@
 """The optimizer, and how its learning rate goes over a training: a function of the step, which needs no memory."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.texts import TextTable
 
+SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW over all weights."""
-    return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    """AdamW over all weights; those that a text encoder was published with change more slowly than the rest."""
+    slow = [] if config.freeze else list(published(network))
+    own = {id(weight) for weight in slow}
+    groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in own]}]
+    if slow:
+        groups.append({"params": slow, "lr": config.lr / SLOWER, "slower": SLOWER})
+    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def published(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights of a text encoder that did not start at random."""
+    backbone = getattr(network, "backbone", None)
+    if isinstance(backbone, TextTable) and backbone.pretrained and backbone.encoder is not None:
+        yield from backbone.encoder.parameters()
 
 
 def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -42,4 +57,4 @@ def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
 def set_rate(optimizer: Any, rate: float) -> None:
     """Give every group of weights a learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate / group.get("slower", 1)

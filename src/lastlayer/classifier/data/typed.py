@@ -84,4 +84,4 @@ def _rows(cells: Sequence[str], names: list[str], column: str) -> Rows:
 
 def _shown(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN - 1]}…"
+    return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
