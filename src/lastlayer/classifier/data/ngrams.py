@@ -151,14 +151,17 @@ class NGrams:
 
 
 def _trained(texts: Sequence[str]) -> str:
-    """A tokenizer as JSON: byte-pair encoding within words, and each sign of punctuation by itself."""
+    """A tokenizer as JSON: byte-pair encoding within words, and each sign of punctuation by itself.
+
+    A word begins with "▁". Marking its other subwords instead ("##") would give another vocabulary in every process:
+    the library then numbers letters in the order of a hash table, and breaks ties of pairs by these numbers.
+    """
     library = need("tokenizers")
-    tokenizer = library.Tokenizer(library.models.BPE(unk_token=_UNKNOWN, continuing_subword_prefix="##"))
+    tokenizer = library.Tokenizer(library.models.BPE(unk_token=_UNKNOWN))
     tokenizer.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), library.normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=SUBWORDS, special_tokens=[_UNKNOWN], continuing_subword_prefix="##", show_progress=False
-    )
+    marked = library.pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([library.pre_tokenizers.BertPreTokenizer(), marked])
+    trainer = library.trainers.BpeTrainer(vocab_size=SUBWORDS, special_tokens=[_UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     made: str = tokenizer.to_str()
     return made
@@ -193,6 +196,8 @@ class _Line:
                 within = within[:count] | (self.gaps[size - 2 : size - 2 + count] if size > 2 else False)
             if size in self.sizes:
                 fine = ~(within | self.ends[:count] | self.ends[size - 1 :])
+                if size == 2:
+                    fine &= ~(self.gaps[:-1] & self.gaps[1:])  # the two spaces around an empty text
                 starts = np.flatnonzero(fine)
                 yield size, starts, hashes[starts]
 
