@@ -18,7 +18,7 @@ import numpy as np
 from lastlayer.classifier.data.text_rows import LONGEST, TextRows, readable_text
 from lastlayer.classifier.extras import need
 
-SUBWORDS = 3_000  # of the tokenizer, at most
+SUBWORDS = 2_000  # of the tokenizer, at most: with more, Korean endings stay within their words
 MOST = 32_768  # n-grams of each kind: those in the most training rows
 _LEAST_ROWS = 2  # what stands in one row alone says nothing of others
 _MOST_OF_A_TEXT = 4_096  # n-grams of one text, the heaviest: a long one costs no more
