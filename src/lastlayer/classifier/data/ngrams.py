@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer.classifier.data.text_rows import LONGEST, TextRows, readable_text
+from lastlayer.classifier.data.text_rows import LONGEST, TextRows, readable_text, tokenizer_of
 from lastlayer.classifier.extras import need
 
 SUBWORDS = 2_000  # of the tokenizer, at most: with more, Korean endings stay within their words
@@ -103,7 +103,7 @@ class NGrams:
 
     @cached_property
     def _library(self) -> Any:
-        return need("tokenizers").Tokenizer.from_str(self.tokenizer)
+        return tokenizer_of(self.tokenizer)
 
     @cached_property
     def _vocabularies(self) -> tuple["_Vocabulary", "_Vocabulary"]:
