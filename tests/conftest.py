@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", default=str(ROOT.parent / "shared" / "data"), help="folder of the real data sets")
+    parser.addoption("--memory", type=float, default=0.0, metavar="GIB", help="also run tests that need so much memory")
     parser.addoption(
         "--type-check",
         action="store_true",
@@ -29,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     import torch
 
     torch.set_num_threads(1)  # tests run side by side, one process per core
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test marked memory(GiB) runs where so much was promised."""
+    marker = item.get_closest_marker("memory")
+    if marker is not None and marker.args[0] > item.config.getoption("--memory"):
+        pytest.skip(f"takes {marker.args[0]} GiB of memory and a minute: pytest --memory {marker.args[0]}")
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,9 @@ WORDS = {
 }
 
 
+SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+
+
 def rows(count: int = 90, **columns) -> list[dict]:
     chance = random.Random(5)
     made = []
@@ -40,17 +43,16 @@ def folder(tmp_path_factory):
 
     transformers.utils.logging.disable_progress_bar()
     path = tmp_path_factory.mktemp("encoders") / "tiny"
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token="[UNK]"))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=SPECIAL["unk_token"]))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = tokenizers.trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=200, special_tokens=list(SPECIAL.values()), show_progress=False
+    )
     tokenizer.train_from_iterator([row["text"] for row in rows()], trainer)
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
-    )
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
     fast.save_pretrained(path)
     torch.manual_seed(0)
     settings = transformers.BertConfig(
@@ -255,3 +257,8 @@ def test_a_frozen_timm_model_keeps_its_weights(tmp_path, monkeypatch):
     kept = model._network.backbone[1].state_dict()
     assert all(torch.equal(kept[name], value) for name, value in fresh.items())  # statistics of batch norm too
     assert len(model.record.epochs) == 4
+
+
+def test_images_that_change_are_not_read_once(tmp_path):
+    with pytest.raises(ConfigError, match="augment changes the images"):
+        Classifier(backbone="resnet10t", pretrained=True, freeze=True, augment="auto", verbose=False).fit("digits")

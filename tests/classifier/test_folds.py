@@ -107,7 +107,7 @@ def test_an_interrupt_leaves_no_scores(monkeypatch, heard):
 
 def test_too_many_folds():
     frame = pd.DataFrame({"x": [*range(12)] * 5, "y": ["a", "b", "c"] * 20})
-    with pytest.raises(DataError, match="folds=20 needs at least as many rows that can be told apart.* there are 12"):
+    with pytest.raises(DataError, match="folds=20 needs at least as many rows that can be told apart"):
         Classifier(epochs=1, folds=20, verbose=False).fit(frame, "y")
     with pytest.raises(ConfigError, match="folds has to lie between 2"):
         Classifier(folds=1)
@@ -118,5 +118,5 @@ def test_a_changed_table_of_folds_is_noticed(run, tmp_path):
     assert Classifier.load(folder).record.folds.equals(run.record.folds)
     content = (folder / "folds.parquet").read_bytes()
     (folder / "folds.parquet").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(RunError, match="folds.parquet"):
+    with pytest.raises(RunError, match=r"folds\.parquet"):
         Classifier.load(folder)

@@ -183,13 +183,13 @@ def test_the_run_judges_its_own_rows_as_it_did_when_it_was_made(tagged):
     test = [row for row, split in enumerate(table["split"]) if split == "test"]
     logits = np.array([table[f"logit({name})"] for name in model.classes_]).T[test]
     y = np.array([[name in table["target"][row] for name in model.classes_] for row in test])
-    assert kept["accuracy"] == pytest.approx(((logits > 0) == y).all(1).mean())
+    assert kept["subset_accuracy"] == pytest.approx(((logits > 0) == y).all(1).mean())
 
 
 def test_predictions_name_the_labels_that_hold(tagged, capfd):
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--all"]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red)"
+    assert lines[0] == "input,prediction,probability,p(blue),p(green),p(red),error"
     assert run(["predict", str(tagged / "run"), str(tagged / "lights.csv"), "--json"]) == 0
     rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert all(isinstance(row["prediction"], list) for row in rows)

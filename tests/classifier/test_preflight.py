@@ -108,7 +108,9 @@ def test_files_that_cannot_be_read(tmp_path):
     report = found(folder)
     assert set(report["unreadable-image"].rows) == {"cat/empty.png", "cat/words.jpg", "dog/half.png"}
     assert report["unreadable-image"].decision == "left out"
-    assert "truncated" in report["unreadable-image"].numbers["reasons"]["dog/half.png"]
+    reasons = report["unreadable-image"].numbers["reasons"]
+    assert "truncated" in reasons["dog/half.png"]
+    assert reasons["cat/empty.png"] == "an empty file"
     assert report["outside-the-classes"].rows == ("loose.png",)
     assert report["empty-class-folder"].rows == ("bird",)
     strict = found(folder, strict=True)["unreadable-image"]
@@ -415,3 +417,56 @@ def test_a_report_is_plain_data():
 
     report = found(leaky(), "y")
     assert json.loads(json.dumps(report.to_dict()))["harmful"] is True
+
+
+# Cells and files as people write them
+
+
+def test_spaces_around_classes_are_taken_off_and_said(tmp_path, heard):
+    from lastlayer import Classifier
+
+    frame = flowers(90)
+    frame.loc[[4, 7], "kind"] = frame.loc[[4, 7], "kind"] + "  "
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    report = found(tmp_path / "t.csv", "kind")
+    assert "2 cells with spaces around the class, which are taken off (t.csv#5, t.csv#8)" in report["reading"].what
+    assert len(report.classes) == 3
+    Classifier(epochs=1, listener=heard).fit(tmp_path / "t.csv", "kind")
+    heard.said("2 cells with spaces around the class")
+
+
+def test_every_ragged_row_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text('a,b,y\n1,2,x\n3,z\n"4\n5",6,x\n7,8,x,9\n10,11,z\n')
+    report = found(tmp_path / "t.csv", "y")
+    assert report["cannot-be-read"].rows == ("t.csv#2 (line 3: 2 cells, not 3)", "t.csv#4 (line 6: 4 cells, not 3)")
+    assert "t.csv, row 2 (line 3) has 2 cells" in report["cannot-be-read"].what
+
+
+def test_letters_of_two_alphabets_in_one_word():
+    frame = flowers(90)
+    frame.loc[[5, 6], "kind"] = "r\u043ese"  # a Cyrillic o
+    report = found(frame, "kind")
+    assert report["mixed-alphabets"].rows == ("frame#6", "frame#7")
+    mixed = frame.assign(kind=frame["kind"].map(lambda kind: f"{kind} 고양이 🐈 東京"))
+    assert found(mixed, "kind")["mixed-alphabets"].count == 1  # Korean, Japanese and emoji share no shapes with Latin
+
+
+def test_emoji_line_ends_marks_and_quotes(tmp_path):
+    rows = [f'"{row}, said ""{row}""",🐈{row % 3},{"고양이" if row % 2 else "🐕 개"}' for row in range(60)]
+    ends = ["\r\n", "\n", "\r"]
+    text = "\ufeff텍스트,🙂,종류\r\n" + "".join(line + ends[place % 3] for place, line in enumerate(rows))
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    report = found(tmp_path / "t.csv", "종류")
+    assert report.classes == {"고양이": 30, "🐕 개": 30}
+    assert "cannot-be-read" not in ids(report)
+
+
+def test_several_labels():
+    frame = flowers(200)
+    tags = [["red"] * (row % 2) + ["big"] * (row % 3 == 0) + ["Red"] * (row == 5) for row in range(200)]
+    report = found(frame.assign(tags=tags, code=[row % 2 for row in range(200)]), "tags")
+    assert report["label-spelling"].rows == ("frame#6",)
+    leak = {one.numbers["target"] for one in report if one.id == "leaking-column"}
+    assert "label 'red'" in leak
+    assert "looks-multi-label" not in ids(report)
+    assert 0 < report["class-imbalance"].numbers["prior_entropy"] < math.log(2)

@@ -23,7 +23,7 @@ from tests.classifier.conftest import flowers
 
 FILES = {
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
-    "report.html", "card.md", "manifest.json",
+    "report.html", "card.md", "manifest.json", "metrics.csv",
 }  # fmt: skip
 
 
@@ -117,9 +117,14 @@ def test_weights_of_another_model_are_refused(run):
     model = json.loads((run / "model.json").read_text())
     model["task"]["classes"].append("tulip")
     forge(run, "model.json", json.dumps(model).encode())
+    with pytest.raises(RunError, match=r"policy is of 3 classes \(multiclass\), its task of 4"):
+        Classifier.load(run)
+    model["policy"]["classes"] = 4
+    forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match=r"predictions\.parquet .*lacks logit\(tulip\)"):
         Classifier.load(run)
     model["task"]["classes"].pop()
+    model["policy"]["classes"] = 3
     model["preprocessing"]["columns"].pop()
     forge(run, "model.json", json.dumps(model).encode())
     with pytest.raises(RunError, match="weights do not fit"):

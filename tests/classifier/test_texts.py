@@ -350,6 +350,18 @@ def test_a_row_of_a_table_is_explained(trained, tmp_path):
     assert "loss" in [step.id for step in trace.steps]
 
 
+def test_lines_keep_their_places(trained):
+    found = trained.predictions([b"my card\n\n\xff\xfe rate\nrate\n"])
+    assert list(found.names) == [f"stdin#{row}" for row in range(1, 5)]
+    assert list(found.problems) == [2]
+    assert "0xff" in found.problems[2]
+
+
+def test_a_text_model_is_not_exported(trained, tmp_path):
+    with pytest.raises(RunError, match="reads text"):
+        trained.export(tmp_path / "model.onnx")
+
+
 def test_the_command_line_takes_texts(run, capsys, monkeypatch):
     from lastlayer.__main__ import main
 

@@ -87,7 +87,7 @@ def test_predict_in_a_pipe_is_csv(call, table_run, flower_table):  # noqa: F811
     code, out, err = call("predict", table_run, flower_table, "--top-k", 2)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "input,prediction,probability,prediction_2,probability_2"
+    assert lines[0] == "input,prediction,probability,prediction_2,probability_2,error"
     assert len(lines) == 151
     assert lines[1].startswith("flowers.csv#1,")
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import bootstrap
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 
@@ -147,6 +148,14 @@ def test_intervals_of_means_hold_the_mean():
         for _ in range(200)
     )
     assert 180 <= hits <= 199
+    for rows in (30, 300):
+        skewed = -torch.rand(rows, generator=generator, dtype=torch.float64).log()
+        theirs = bootstrap((skewed.numpy(),), np.mean, method="BCa", n_resamples=5000, rng=0).confidence_interval
+        found = mean_interval(skewed)
+        error = float(skewed.std()) / rows**0.5
+        assert found.low == pytest.approx(theirs.low, abs=0.2 * error)
+        assert found.high == pytest.approx(theirs.high, abs=0.2 * error)
+    assert mean_interval(torch.full((20,), 0.1)).low == pytest.approx(0.1)
     samples = torch.arange(1000, dtype=torch.float64)
     assert percentiles(500, samples).low == pytest.approx(24.975)
     turned = reflected(500, samples)

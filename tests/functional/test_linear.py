@@ -247,3 +247,58 @@ def test_logits_are_never_held():
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 150
+
+
+# K-dimensional predictions: (rows, features) with a weight (classes, d1, d2, features)
+
+POSITIONS = {"one chunk": 1 << 30, "positions": 5 * 23 * 4 * 8, "rows of a position": 5 * 4 * 8}
+
+
+@pytest.mark.parametrize("budget", POSITIONS.values(), ids=POSITIONS)
+@pytest.mark.parametrize("soft", [False, True], ids=["index", "probabilities"])
+def test_positions_are_the_dense_loss_of_their_logits(soft, budget, monkeypatch):
+    monkeypatch.setattr(_chunks, "_BUDGET", budget)
+    monkeypatch.setattr(_chunks, "_SHARE", 1 << 40)
+    rows, positions = _chunks.plan_of_positions(23, 6, 4, 8)
+    assert (rows < 23, positions < 6) == (budget == POSITIONS["rows of a position"], budget < 1 << 30)
+    generator = torch.Generator().manual_seed(7)
+    x, w, b = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((23, 5), (4, 2, 3, 5), (4, 2, 3))
+    )
+    target = torch.randint(4, (23, 2, 3), generator=generator)
+    target[::4, 1] = -100
+    if soft:
+        target = torch.rand(23, 4, 2, 3, generator=generator, dtype=torch.float64)
+    factor = torch.tensor([0.5, 2.0, 1.0, 0.0], dtype=torch.float64)
+    for reduction, weight, more in itertools.product(
+        ("mean", "sum", "none"), (None, factor), ({}, {"label_smoothing": 0.1, "z_loss": 0.3, "softcap": 4.0})
+    ):
+        options = {"weight": weight, "reduction": reduction, "return_lse": True, **more}
+        found, lse = ours.linear_cross_entropy(x, w, target, linear_bias=b, **options)
+        dense, dense_lse = ours.cross_entropy(torch.einsum("nf,cijf->ncij", x, w) + b, target, **options)
+        torch.testing.assert_close(lse, dense_lse, rtol=1e-12, atol=1e-12)
+        assert_same_gradients(found.sum() + (lse**2).sum(), dense.sum() + (dense_lse**2).sum(), (x, w, b))
+        alone = ours.linear_cross_entropy(x, w, target, linear_bias=b, **{**options, "return_lse": False})
+        dense = ours.cross_entropy(torch.einsum("nf,cijf->ncij", x, w) + b, target, **{**options, "return_lse": False})
+        torch.testing.assert_close(alone, dense, rtol=1e-12, atol=1e-12)
+        assert_same_gradients(alone, dense, (x, w, b))
+
+
+def assert_same_gradients(found, dense, tensors):
+    upstream = torch.rand(found.shape, dtype=torch.float64)
+    for one, other in zip(gradients(found, tensors, upstream), gradients(dense, tensors, upstream), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
+def test_positions_hold_one_chunk_of_logits(monkeypatch):
+    """The largest matrix that a product makes."""
+    monkeypatch.setattr(_chunks, "_BUDGET", 64 * 50 * 4)
+    monkeypatch.setattr(_chunks, "_SHARE", 1 << 40)
+    made = []
+    mm = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *a, **k: made.append(k["out"].numel()) or mm(*a, **k))
+    x, w = torch.randn(64, 8, requires_grad=True), torch.randn(50, 30, 8, requires_grad=True)
+    ours.linear_cross_entropy(x, w, torch.randint(50, (64, 30))).backward()
+    assert made == [64 * 50] * 30
+    assert w.grad.abs().max() > 0

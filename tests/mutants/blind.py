@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant(
         "weighted_mean_by_rows",
         "kernels/cpu/_cross_entropy.py",
-        "divisors = (counted if weight is None or call.soft else weights) or empty, counted or empty",
+        "divisors = (weights if weight is not None and not call.spec[4] else counted) or empty, counted or empty",
         "divisors = counted or empty, counted or empty",
         "PyTorch divides by the weights used, not by the number of rows",
         "tests/nn/test_losses.py::test_values_gradients_and_state_are_pytorchs[CrossEntropyLoss]",

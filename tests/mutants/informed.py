@@ -80,8 +80,8 @@ MUTANTS = (
     Mutant(
         "smoothing_computed_in_float32",
         "kernels/cpu/_cross_entropy.py",
-        "computed_in(*dtypes, wide=adjusted or spread or soft)",
-        "computed_in(*dtypes, wide=adjusted or soft)",
+        "computed_in(stored, target, wide=adjusted or spread or soft)",
+        "computed_in(stored, target, wide=adjusted or soft)",
         "the gradient of a spread target is a difference of near numbers",
         "tests/kernels/cpu/test_digits.py::test_the_gradient_of_label_smoothing",
     ),
@@ -96,7 +96,7 @@ MUTANTS = (
     Mutant(
         "call_kept_whatever_its_size",
         "kernels/cpu/_cross_entropy.py",
-        "kept = (saved, call if call.z.numel() <= _KEPT_UP_TO else None, divisors)",
+        "kept = (saved, call if call.work <= UP_TO else None, divisors)",
         "kept = (saved, call, divisors)",
         "holds on to logits that a checkpoint has let go",
         "tests/kernels/cpu/test_same_as_eager.py::test_logits_that_a_checkpoint_lets_go_are_gone",
@@ -129,8 +129,8 @@ MUTANTS = (
     Mutant(
         "classes_left_on_axis_one",
         "functional/_linear.py",
-        "target = target.movedim(axis, -1) if target.is_floating_point() else target",
-        "target = target",
+        "flat = target.flatten(2).movedim(1, -1) if target.is_floating_point()",
+        "flat = target.reshape(rows, places, classes) if target.is_floating_point()",
         "probabilities of several predictions per row are read as if the classes came last",
         "tests/functional/test_information.py::test_linear_cross_entropy_of_several_predictions_per_row",
     ),

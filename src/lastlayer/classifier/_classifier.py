@@ -1,7 +1,7 @@
 """Labelled data in, a trained, calibrated, inspectable classifier out."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -9,21 +9,26 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
-from lastlayer.classifier import fitting, resuming, run_folder, training
+from lastlayer.classifier import export as exporting
+from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources, typed
+from lastlayer.classifier.data.chunks import Numbered
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.inputs import is_there
-from lastlayer.classifier.data.rows import Label, Rows, readable
+from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.deciding import SETTINGS
-from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.evaluation import Comparison, Evaluation, JudgedRows, compare, evaluate_rows
+from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.prediction import Predictions
+from lastlayer.classifier.predictor import Predictor
+from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import ABSTAINED, Policy
-from lastlayer.errors import ConfigError, DataError, RunError, did_you_mean
+from lastlayer.errors import ConfigError, DataError, LastLayerError, RunError, did_you_mean
 from lastlayer.explanation import Trace
 
 
@@ -63,8 +68,9 @@ class Classifier:
 
         Args:
             data: "digits", a folder of images (one folder per class, or train, validation and test folders of them),
-                a table (.csv, .tsv, .parquet, .jsonl), a pandas DataFrame, a `datasets.Dataset`, or a list of
-                dictionaries.
+                a table (.csv, .tsv, .parquet, .jsonl, .arrow, .feather), a folder that `datasets` reads, a data set
+                on the Hugging Face Hub ("owner/name", "hf:owner/name:subset@revision"), a pandas DataFrame, a
+                `datasets.Dataset` or `DatasetDict`, or a list of dictionaries.
             target: The column with the class, or the labels that hold, for tables; or several columns, one per label.
             output: A new folder to keep the run in, while it trains and after.
 
@@ -119,7 +125,7 @@ class Classifier:
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
                 DataFrame, a `datasets.Dataset`, a dictionary or a list of them. One column of text: also a text, a
-                list of texts, or a .txt file with a text a line.
+                list of texts, or a .txt file with a text a line. Or the tensors that `read` returns.
 
         Raises:
             DataError: the inputs cannot be read.
@@ -183,26 +189,53 @@ class Classifier:
         """Return raw logits in float64: (inputs, classes), or (inputs) for a binary task."""
         return self._whole(x).logits.numpy()
 
+    def predict_stream(
+        self,
+        x: Any,
+        *,
+        top_k: int = 1,
+        every_class: bool = False,
+        batch_size: int | None = None,
+        workers: int | None = None,
+        device: str = "cpu",
+    ) -> Iterator[dict[str, Any]]:
+        """Predict inputs of any size in bounded memory: yield one dictionary per row, in order, as they come.
+
+        What cannot be read keeps its place: its "error" says why, and its prediction is None. The same rows give the
+        same bits however they come, as long as `batch_size`, the device and the number of threads stay.
+
+        Args:
+            x: As for `predict`, or a list of such inputs; or a file that is open for bytes (a pipe: CSV, JSON lines,
+                or a path a line), or an iterator of dictionaries or pictures.
+            top_k: The k most probable classes.
+            every_class: The probability of every class, too.
+            batch_size: Rows of each forward pass; None takes what is fast.
+            workers: Threads that read pictures.
+            device: "auto", "cpu", "cuda" or "mps".
+
+        Raises:
+            DataError: an input cannot be read at all. Rows that came before were yielded.
+            ConfigError: a setting that cannot be.
+
+        >>> model = Classifier(epochs=2, verbose=False).fit("digits")
+        >>> next(model.predict_stream(["digits"])).keys()
+        dict_keys(['input', 'prediction', 'probability', 'error'])
+        """
+        part = streaming.Options(batch_size=batch_size, workers=workers, device=device)
+        for each in self.stream(x, part):
+            yield from each.table(top_k=top_k, every_class=every_class)
+
+    def stream(self, x: Any, options: streaming.Options | None = None) -> Iterator[streaming.Part]:
+        """Predict as `predict_stream` does, but yield many rows at a time, with how far the inputs are read."""
+        record = self._trained()
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return streaming.predicted(x, record, self._network, options or streaming.Options())
+
     def predictions(self, x: Any) -> Predictions:
         """Predict, keeping the place of each input that cannot be read; `bytes` are what standard input would hold."""
-        texts = self._texts(x)
-        if texts is not None:
-            return self._predicted(texts)
-        several = isinstance(x, (list, tuple)) and all(isinstance(one, (str, Path, bytes)) for one in x)
-        if not several or len(x) < 2:
-            return self._predicted(self._open(x[0] if several and x else x))
-        parts: list[Predictions] = []
-        failed: list[DataError] = []
-        spec = self._trained().spec
-        for one in x:
-            try:
-                parts.append(self._predicted(self._open(one)))
-            except DataError as error:  # it keeps its place, with the reason
-                failed.append(error)
-                name = "stdin" if isinstance(one, bytes) else readable(str(one))
-                parts.append(Predictions.of_nothing(name, spec.task, spec.policy, str(error).rstrip(".")))
-        if len(failed) == len(parts):
-            raise failed[0]
+        if _is_tensors(x):
+            return self._of_tensors(x)
+        parts = [part.predictions for part in self.stream(x)]
         return Predictions.joined(parts)
 
     def evaluate(self, data: Any = None) -> Evaluation:
@@ -215,14 +248,49 @@ class Classifier:
         Raises:
             DataError: the data has no classes, or one that the classifier does not know.
         """
+        return evaluate_rows(self.judged(data))
+
+    def compare(
+        self, other: "Classifier", data: Any = None, *, names: tuple[str, str] = ("this", "the other")
+    ) -> Comparison:
+        """Say on which scores this classifier and another differ by more than chance.
+
+        Args:
+            other: Judged on the same rows.
+            data: As for `evaluate`; None takes the rows that each run kept, which have to be the same.
+            names: What to call the two.
+
+        Raises:
+            DataError: the rows or the classes are not the same; the message says which are missing where.
+        """
+        return compare(self.judged(data), other.judged(data), names)
+
+    def judged(self, data: Any = None) -> JudgedRows:
+        """Labelled rows and the logits of this classifier for them; `data` as for `evaluate`."""
         record = self._trained()
         if data is None:
-            return fitting.judged_again(record)
+            return fitting.kept_rows(record)
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
         task, policy = record.spec.task, record.spec.policy
-        return evaluate(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+        return JudgedRows(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+
+    def report(self, language: str | None = None) -> str:
+        """Return the report of the run as HTML, in "en" or "ko"; None takes that of the run.
+
+        Pictures and cells of rows are shown where the data still stands where it stood.
+        """
+        record = self._trained()
+
+        def find(name: str) -> Rows | None:
+            path = self._again(name)
+            try:
+                return None if path is None else self._open(path)
+            except LastLayerError:  # it has changed since, and the report does without
+                return None
+
+        return report(fitting.facts_of(record, find), language or record.config.lang)
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
@@ -276,6 +344,26 @@ class Classifier:
         """
         rows = self._open(x)
         return Examples(rows, self._trained().spec.preprocessing, None).__getitems__(range(len(rows))).inputs
+
+    def export(self, path: str | Path, *, format: str | None = None) -> Exported:
+        """Write the model as one file for other programs: inputs in, logits and calibrated probabilities out.
+
+        Args:
+            path: Ends in .onnx or .pt2.
+            format: "onnx" or "torch" (a program of torch.export); None goes by the ending.
+
+        Returns:
+            What was written, and how far its results are from the model's own on golden inputs.
+
+        Raises:
+            ConfigError: an ending or a format that is none.
+            RunError: the model cannot be exported, or the file would not compute what the model does.
+            MissingExtraError: the packages of the extra "export" are not installed.
+            SaveError: the file cannot be written.
+        """
+        record, file = self._trained(), Path(path)
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return exporting.export(self._network, record.spec, file, exporting.format_of(file, format), record.versions)
 
     def save(self, folder: str | Path) -> Path:
         """Write the run to a new folder, and return it."""
@@ -341,7 +429,7 @@ class Classifier:
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())
-        kind = "image" if sources.kind_of(data) == "image" or record.config.image is not None else "table"
+        kind = "image" if sources.kind_of(data).startswith("image") or record.config.image is not None else "table"
         if kind != record.spec.kind:
             raise DataError(
                 f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "
@@ -358,17 +446,21 @@ class Classifier:
         return self.predictions(x).refuse_problems(" predictions(x) keeps such rows in their place, with the reason.")
 
     def _predicted(self, rows: Rows) -> Predictions:
-        record = self._trained()
+        return streaming.of_rows(rows, self._predictor(), 0)
+
+    def _of_tensors(self, inputs: tuple[Tensor, ...]) -> Predictions:
+        """Predict what `read` returned: nothing is left to be read."""
+        logits = self._predictor().of_tensors(inputs)
+        return streaming.judged(Numbered("row", len(logits)), logits, {}, self._trained().spec)
+
+    def _predictor(self) -> Predictor:
+        spec = self._trained().spec
         assert self._network is not None  # noqa: S101 - a record comes with its network
-        examples = Examples(rows, record.spec.preprocessing, None)
-        logits, problems = training.predict_logits(self._network, examples, "cpu")
-        odd = ~(logits if logits.dim() == 1 else logits.sum(1)).isfinite()
-        for row in odd.nonzero().flatten().tolist():
-            problems.setdefault(row, "the model gives no finite logits for it")
-        policy = record.spec.policy
-        return Predictions(
-            rows.names, record.spec.task, logits, policy.probabilities(logits), policy, problems, rows.left_out
-        )
+        return Predictor(self._network, spec)
+
+
+def _is_tensors(x: Any) -> bool:
+    return isinstance(x, tuple) and bool(x) and all(isinstance(part, Tensor) for part in x)
 
 
 def _network(spec: ModelSpec, weights: dict[str, Tensor]) -> Network:

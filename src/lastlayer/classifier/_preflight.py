@@ -1,12 +1,15 @@
 """What is wrong with labelled data, before anything is trained on it."""
 
+import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier import fitting
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import checks, images, sources
+from lastlayer.classifier.data import checks, images, sources, tables
 from lastlayer.classifier.data.checks import Finding, Subject
 from lastlayer.classifier.data.checks.during import parts_of
 from lastlayer.classifier.data.checks.subject import PARTS
@@ -16,10 +19,14 @@ from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.rows import Rows, plural
 from lastlayer.classifier.data.splits import split_rows
+from lastlayer.classifier.data.text_tables import ragged_rows
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.task import check_labels
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError
 from lastlayer.messages.wording import option
+
+_MOST_RAGGED = 1_000
+_FOUND_ANYWAY = ("without a class", "of no class", "holds no images", "and is no split")
 
 
 @dataclass(frozen=True)
@@ -82,9 +89,10 @@ def preflight(
     Raises:
         ConfigError, DataNotFoundError, ColumnError: wrong use; whatever is wrong with the data is a finding.
 
-    >>> rows = [{"x": x % 7, "kind": "cat" if x % 2 else "dog"} for x in range(40)] + [{"x": 9, "kind": "Cat"}]
-    >>> [(finding.id, finding.decision) for finding in preflight(rows, "kind") if finding.severity != "note"][:2]
-    [('conflicting-labels', 'kept'), ('looks-multi-label', 'kept')]
+    >>> rows = [{"x": x / 7, "kind": "dog" if x % 3 else "cat"} for x in range(60)] + [{"x": 0.5, "kind": "Cat"}]
+    >>> finding = preflight(rows, "kind")["label-spelling"]
+    >>> finding.severity, finding.decision, finding.rows
+    ('harms', 'kept', ('rows#61',))
     """
     config = Config.of(settings if target is None else {**settings, "target": target})
     return look(data, config, Journal(listener or (Lines() if verbose else Silent())))
@@ -101,7 +109,8 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
     except (ConfigError, ColumnError, DataNotFoundError):
         raise
     except DataError as error:
-        return Preflight(name, (*findings, _stops("cannot-be-read", error)), {}, {})
+        stops = replace(_stops("cannot-be-read", error), **_ragged(data, config))
+        return Preflight(name, (*findings, stops), {}, {})
     try:
         check_labels(rows.labels or [], config, fitting.class_folders(data))
         if rows.kind == "table":
@@ -130,9 +139,30 @@ def _stops(id: str, error: DataError) -> Finding:
     return Finding(id, "stops", f"{what.rstrip('.')}.", fix, "stops", "stops")
 
 
+def _ragged(data: Any, config: Config) -> dict[str, Any]:
+    """All rows of a text table that are longer or shorter than its header, where reading stopped at the first."""
+    path = Path(data) if isinstance(data, (str, Path)) else Path()
+    if not path.is_file() or not tables.is_text(path):
+        return {}
+    try:
+        rows = tuple(islice(ragged_rows(path, config.encoding, config.separator), _MOST_RAGGED))
+    except (UnicodeError, OSError, csv.Error, LookupError):  # what stopped the reading is said already
+        return {}
+    return {"rows": rows, "count": len(rows)} if rows else {}
+
+
+def _noted(journal: Journal) -> Iterator[Finding]:
+    """What reading said and no other finding says."""
+    for note in journal.notes:
+        if not any(words in note for words in _FOUND_ANYWAY):
+            yield Finding("reading", "note", note, "", "left out" if note.startswith("Left out") else "kept", "as said")
+
+
 def _read(data: Any, config: Config, journal: Journal, findings: list[Finding]) -> tuple[Rows, Sequence[Seen]]:
     """The rows that can be used; those that cannot are findings, or stand in `left_out`."""
-    rows = sources.open_labelled(data, replace(config, drop_unlabelled=True), Journal(Silent()))
+    reading = Journal(Silent())
+    rows = sources.open_labelled(data, replace(config, drop_unlabelled=True), reading)
+    findings += _noted(reading)
     if rows.kind == "image":
         rows, seen = images.leave_out_unreadable(
             rows, max_pixels=config.max_pixels, strict=False, journal=_only_progress(journal), thumbnails=True

@@ -12,11 +12,12 @@ from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.members import TableMembers
 from lastlayer.classifier.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 
-SMALL_CNN, MLP, NGRAMS = "small-cnn", "mlp", "ngrams"
+SMALL_CNN, MLP, MLPS, NGRAMS = "small-cnn", "mlp", "mlps", "ngrams"
 _SMALL_IMAGE = 64  # up to this side the small network serves by default, and reads images at their own size
 _DEFAULT_TIMM = "resnet18"
 _FULL_SIDE = 24  # the small network convolves larger images at half their size or less
@@ -29,7 +30,7 @@ def check(config: Config, kind: str) -> None:
     if kind == "table":
         if name == SMALL_CNN or (encoders.is_encoder(name) and need("timm").is_model(name.split(".")[0])):
             raise ConfigError(
-                f"{option('backbone', name)} reads images; a table is read by {MLP!r}, its text columns by "
+                f"{option('backbone', name)} reads images; a table is read by {MLPS!r} or {MLP!r}, its text columns by "
                 f"{NGRAMS!r} or a text encoder."
             )
         if encoders.is_encoder(name):
@@ -37,7 +38,7 @@ def check(config: Config, kind: str) -> None:
         elif config.pretrained:
             raise ConfigError(f"{option('pretrained', True)} is for a backbone with published weights: name one.")
         return
-    if name in (MLP, NGRAMS):
+    if name in (MLP, MLPS, NGRAMS):
         raise ConfigError(
             f"{option('backbone', name)} reads tables; for images take {SMALL_CNN!r} or the name of a timm model."
         )
@@ -54,8 +55,8 @@ def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
     """The backbone of a table whose columns are known."""
     name = config.backbone
     if not spec.texts:
-        if name in ("auto", MLP):
-            return MLP
+        if name in ("auto", MLP, MLPS):
+            return MLP if name == MLP else MLPS
         raise ConfigError(
             f"{option('backbone', name)} reads text, and no column is text. Name one with {option('text')}, or leave "
             f"{option('backbone')} out."
@@ -118,7 +119,11 @@ def build(name: str, spec: ImageSpec | TableSpec, *, pretrained: bool = False, j
     return _timm(name, spec, pretrained, journal)
 
 
-def _of_columns(name: str, spec: TableSpec, pretrained: bool, journal: Journal | None) -> "TableNet | TextTable":
+def _of_columns(
+    name: str, spec: TableSpec, pretrained: bool, journal: Journal | None
+) -> "TableNet | TableMembers | TextTable":
+    if name == MLPS:
+        return TableMembers(spec.number_width, spec.index_sizes)
     others = TableNet(spec.number_width, spec.index_sizes) if spec.number_width or spec.index_sizes else None
     if spec.texts:
         return TextTable(spec, name, others, pretrained=pretrained, journal=journal)

@@ -2,8 +2,9 @@
 
 import signal
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,23 @@ class Examples(Dataset[Any]):
             return Batch((self.table.numbers[places], self.table.indices[places], *texts), target, problems)
         return self._pictures(rows, target, self.spec)
 
-    def _pictures(self, rows: Sequence[int], target: Tensor | None, spec: ImageSpec) -> Batch:
+    def changed(self, rows: Sequence[int], change: Callable[[int, Any], Any]) -> Batch:
+        """Pictures of some rows, each changed by `change`, which gets its row and the decoded picture."""
+        assert isinstance(self.spec, ImageSpec)  # noqa: S101 - tables are not changed
+        target = None if self.target is None else self.target[torch.as_tensor(rows)]
+        return self._pictures(rows, target, self.spec, change)
+
+    def _pictures(
+        self,
+        rows: Sequence[int],
+        target: Tensor | None,
+        spec: ImageSpec,
+        change: Callable[[int, Any], Any] | None = None,
+    ) -> Batch:
         decoded, problems = [], {}
         for place, row in enumerate(rows):
             try:
-                decoded.append(spec.pixels(self.pictures[row]))
+                decoded.append(spec.pixels(self.pictures[row], change and partial(change, row)))
             except DataError as error:
                 problems[place] = str(error)
                 decoded.append(np.zeros((spec.size, spec.size, spec.channels), np.uint8))
@@ -131,12 +144,26 @@ class SeededBatches(Sampler[list[int]]):
         return range(rows * self.process // self.processes, rows * (self.process + 1) // self.processes)
 
 
+class WithEpoch(Sampler[tuple[int, list[int]]]):
+    """The batches of another, each with the epoch that it belongs to."""
+
+    def __init__(self, order: SeededBatches) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        for rows in self.order:
+            yield self.order.epoch, rows
+
+
 def in_order(rows: range, size: int = 1024) -> list[list[int]]:
     """Batches of rows in their own order."""
     return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def loader(examples: Examples, batches: Any, workers: int) -> DataLoader[Batch]:
+def loader(examples: Dataset[Any], batches: Any, workers: int) -> DataLoader[Batch]:
     """Fetch `batches` of `examples`, in `workers` processes where there are any."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")  # who asks for more workers than cores may

@@ -42,7 +42,7 @@ class Config:
             does not say which; with 0 the validation rows serve.
         test: Share of the rows kept for the end, where the data is not split already.
         image_size: Height and width that images are brought to; None takes it from the data and the backbone.
-        backbone: "auto", "small-cnn", "mlp", "ngrams", the name of a timm model, or the name or the folder of a text
+        backbone: "auto", "small-cnn", "mlps", "mlp", "ngrams", the name of a timm model, or name or folder of a text
             encoder of transformers.
         pretrained: Start from the published weights of the timm model or the text encoder.
         freeze: Keep the published weights of the backbone as they are: its features are computed once, and the head is
@@ -51,8 +51,11 @@ class Config:
         epochs: At most so many passes over the training rows.
         patience: Stop after so many epochs without a lower validation log-loss.
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
-        lr: Learning rate of AdamW.
-        weight_decay: Of AdamW.
+        lr: Learning rate of AdamW; None takes 2e-3, and 1e-3 for "mlps".
+        weight_decay: Of AdamW; None takes 0.01, and 0.3 for "mlps".
+        augment: Training images changed at random: "none", "auto", or a policy of timm such as "rand-m9-mstd0.5".
+        mixup: α of mixup: images of a batch are blended in pairs, and their targets with them; 0 blends none.
+        cutmix: α of cutmix: parts of images are pasted into others; with mixup, one or the other in each batch.
         class_weights: "balanced" (each class counts as much as the others), weights by class ("cat=2,dog=0.5", in
             Python also a dictionary), or a .json, .yaml or .csv file of them.
         pos_weight: For sigmoids, how much a yes counts: a number, "balanced", or one per label, as class weights.
@@ -65,10 +68,12 @@ class Config:
         accumulate: Parts that each batch is computed in, to need less memory; the step is the same.
         checkpoint_minutes: A training that is written to a folder can be resumed from a checkpoint: after each epoch
             and every so many minutes, as long as writing takes less than 4 % of the time; 0 writes after every step.
+        track: Trackers beside metrics.csv that hear of each epoch: "tensorboard", "wandb", "mlflow".
         precision: "no" (float32), "bf16" or "fp16" mixed precision.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
+        lang: Language of the report: "en" or "ko".
         folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
         threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
             "precision@recall=0.9", "cost=1:5" and others; for labels one each, with "micro_" before it one for all.
@@ -107,8 +112,11 @@ class Config:
     epochs: int = 60
     patience: int = 10
     batch_size: int | None = None
-    lr: float = 2e-3
-    weight_decay: float = 1e-2
+    lr: float | None = None
+    weight_decay: float | None = None
+    augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
     class_weights: str | None = None
     pos_weight: str | None = None
     focal_gamma: float = 0.0
@@ -119,10 +127,12 @@ class Config:
     clip_norm: float | None = None
     accumulate: int = 1
     checkpoint_minutes: float = 5.0
+    track: tuple[str, ...] = ()
     precision: Literal["no", "bf16", "fp16"] = "no"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: int | None = None
     seed: int = 42
+    lang: Literal["en", "ko"] = "en"
     folds: int | None = None
     threshold_for: str | None = None
     cost: str | None = None
@@ -197,15 +207,20 @@ class Config:
         return yaml.safe_dump({**about, **plain}, sort_keys=False, allow_unicode=True)
 
 
-KINDS = {"image": "images", "table": "a table", "text table": "a text table (.csv, .tsv)"}
-_TABLES = ("table", "text table")
+KINDS = {
+    "image": "images",
+    "image table": "a data set of pictures",
+    "table": "a table",
+    "text table": "a text table (.csv, .tsv)",
+}
+_TABLES = ("table", "text table", "image table")
 # Settings that say something about some kinds of data only; all others are for every kind.
 APPLIES_TO = {
     **dict.fromkeys(
         ("target", "label_separator", "image", "ignore", "categorical", "text", "missing", "drop_unlabelled"), _TABLES
     ),
     **dict.fromkeys(("encoding", "separator"), ("text table",)),
-    **dict.fromkeys(("max_pixels", "image_size", "workers"), ("image",)),
+    **dict.fromkeys(("max_pixels", "image_size", "workers", "augment", "mixup", "cutmix"), ("image",)),
 }
 
 _AS_TEXT = ("cost", "deploy_prior", "class_weights", "pos_weight")  # in Python also a number, a matrix, a dictionary
@@ -221,6 +236,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 1_000_000),
     ("lr", 1e-8, 10),
     ("weight_decay", 0, 10),
+    ("mixup", 0, 10),
+    ("cutmix", 0, 10),
     ("focal_gamma", 0, 10),
     ("label_smoothing", 0, 0.9),
     ("z_loss", 0, 1),

@@ -19,7 +19,7 @@ from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 
 _PREFIX = "hf:"
-_OWN = ("auto", "mlp", "ngrams", "small-cnn")
+_OWN = ("auto", "mlp", "mlps", "ngrams", "small-cnn")
 _LONGEST = 512  # tokens of a text, where the encoder would take more: its cost grows with their square
 # What people name most, to guess from where the Hub cannot be asked.
 _KNOWN = (

@@ -1,7 +1,8 @@
 """From labelled data to a finished run, step by step. Each decision is said and kept."""
 
+import secrets
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier import (
+    augmentation,
     backbones,
     deciding,
     diagnosis,
@@ -20,6 +22,7 @@ from lastlayer.classifier import (
     resuming,
     run_folder,
     sentences,
+    tracking,
     training,
 )
 from lastlayer.classifier.batches import Examples
@@ -35,7 +38,7 @@ from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
 from lastlayer.classifier.data.rows import Answer, Rows, plural
 from lastlayer.classifier.data.splits import Split, split_rows
-from lastlayer.classifier.evaluation import Evaluation, evaluate
+from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
@@ -43,14 +46,18 @@ from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import ModelSpec, Network
 from lastlayer.classifier.objective import Objective
-from lastlayer.classifier.report import Facts, card, report
+from lastlayer.classifier.report import Facts, card, report, views
+from lastlayer.classifier.report.said import Said
 from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.errors import ConfigError
 from lastlayer.explanation import Trace, explain
 from lastlayer.messages.wording import option
+
+_LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
 
 
 @dataclass
@@ -64,7 +71,7 @@ class _Prepared:
     backbone: str
     preprocessing: ImageSpec | TableSpec
     findings: list[Finding]
-    contents: list[Hashable]  # equal where rows are
+    contents: Sequence[Hashable]  # equal where rows are
     seen: dict[str, Seen]
     fingerprint: str
 
@@ -77,16 +84,18 @@ def fit(
     With `earlier`, go on with the run in `folder` that was cut off.
     """
     started = time.monotonic()
-    helper = training.accelerator(config)
+    tracking.check(config, folder)
+    helper = training.accelerator(config, folder)
     journal = Journal(listener if helper.is_main_process else Silent())
     keeping, folder = folder, folder if helper.is_main_process else None
-    about = _begun(source, config, helper)
+    about = _begun(source, config, helper, earlier)
     with ExitStack() as claims:
         with processes.same_fate(helper):
             backbones.check(config, checked_kind(source, config))
             deciding.check(config)
             objective.check(config)
             frozen.check(config)
+            augmentation.check(config)
             if earlier is not None and keeping is not None:
                 resuming.check(keeping, earlier, about, journal)
                 claims.enter_context(resuming.held(folder))
@@ -112,7 +121,8 @@ def fit(
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        history = _train(network, parts, ready, config, journal, request, helper, keeper, checkpoint)
+        trackers = Trackers(helper, keeping, config, about.id)
+        history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         folds = None
         if config.folds is not None and not history.interrupted:
             folds = cross_validate(
@@ -135,15 +145,16 @@ def fit(
     return record, network
 
 
-def _begun(source: Any, config: Config, helper: Any) -> Begun:
+def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> Begun:
     data = str(source) if isinstance(source, (str, Path)) else None
-    return Begun(config, data, helper.num_processes, run_folder.versions())
+    name = secrets.token_hex(6) if earlier is None else earlier.id
+    return Begun(config, data, helper.num_processes, run_folder.versions(), name)
 
 
 def checked_kind(source: Any, config: Config) -> str:
     """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
     kind = sources.kind_of(source)
-    of_images = kind == "image" or config.image is not None
+    of_images = kind.startswith("image") or config.image is not None
     for name in config.given():
         kinds = APPLIES_TO.get(name, (kind,))
         if kind not in kinds and not (of_images and "image" in kinds):
@@ -170,7 +181,7 @@ def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
         )
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
-    contents: list[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     whole = rows
     rows, split = split_rows(
         whole,
@@ -200,8 +211,19 @@ def _learn(
     backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
     if rows.kind == "image":
         return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
-    columns = learn_columns(training_rows.data, config, journal)
+    columns = learn_columns(_sample(training_rows.data, journal), config, journal)
     return backbones.for_columns(config, columns, journal), columns
+
+
+def _sample(data: Any, journal: Journal) -> Any:
+    """The rows that scales, categories and words are learnt from: all, or an even sample of very many."""
+    step = -(-len(data) // _LEARN_FROM)
+    if step < 2:
+        return data
+    journal.say(
+        f"What columns hold is learnt from {-(-len(data) // step):,} training rows of {len(data):,}, evenly taken."
+    )
+    return data.select(range(0, len(data), step))
 
 
 def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
@@ -215,7 +237,7 @@ def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, reque
     network = Network(spec, pretrained=backbones.starts_from_weights(config), journal=quiet)
     parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
     keeper = Keeper(None, config.checkpoint_minutes, helper)
-    history = _train(network, parts, ready, config, quiet, request, helper, keeper, None)
+    history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
     workers = training.workers(config, ready.rows.kind)
     held_out = "calibration" if "calibration" in parts else "validation"
     logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
@@ -245,6 +267,7 @@ def _train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper,
+    trackers: Trackers,
     checkpoint: Checkpoint | None,
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
@@ -266,6 +289,7 @@ def _train(
         request=request,
         helper=helper,
         keeper=keeper,
+        trackers=trackers,
         checkpoint=checkpoint,
     )
     journal.say(_how_it_ended(history, config))
@@ -345,17 +369,18 @@ def _finish(
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )
+    versions = run_folder.versions()
     return Record(
         config=config,
         data_name=facts.data_name,
-        versions=run_folder.versions(),
+        versions=versions,
         spec=spec,
         weights=history.best,
         epochs=history.epochs,
         data=data,
         predictions=_predictions(logits, ready),
-        report=report(facts),
-        card=card(facts),
+        report=report(facts, config.lang),
+        card=card(facts, data, versions),
     )
 
 
@@ -448,13 +473,41 @@ def name_of(source: Any) -> str:
 
 def judged_again(record: Record) -> Evaluation:
     """The evaluation of a run's own test rows, or validation rows where it has none, from the logits it kept."""
+    return evaluate_rows(kept_rows(record))
+
+
+def kept_rows(record: Record) -> JudgedRows:
+    """A run's own test rows, or validation rows where it has none, with the logits it kept."""
     table = record.predictions.to_pydict()
     judge = "test" if "test" in table["split"] else "validation"
     rows = [row for row, name in enumerate(table["split"]) if name == judge]
     task = record.spec.task
     target = task.targets([_answer(table["target"][row]) for row in rows])
     names = [table["input"][row] for row in rows]
-    return evaluate(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
+    return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
+
+
+def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
+    """What the report of a run is written from, from what the run keeps; `find` opens a row by its name."""
+    rows = kept_rows(record)
+    evaluation = evaluate_rows(rows)
+    worst = evaluation.worst[0].row
+    return Facts(
+        data_name=record.data_name,
+        spec=record.spec,
+        config=record.config,
+        epochs=record.epochs,
+        best_epoch=record.data["training"]["best_epoch"],
+        calibration=views.temperature(record.spec.policy, Said()),
+        notes=record.data["notes"],
+        left_out=record.data["left_out"],
+        evaluation=evaluation,
+        rows=None,
+        explained=explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst]),
+        explained_row=worst,
+        written=time.strftime("%Y-%m-%d"),
+        find=find,
+    )
 
 
 def _answer(kept: str | list[str]) -> Answer:

@@ -16,13 +16,15 @@ from lastlayer.classifier import backbones, training
 from lastlayer.classifier.batches import Batch, Examples
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.model import Network
-from lastlayer.classifier.optimisation import SLOWER
+from lastlayer.classifier.optimisation import SLOWER, step_size
 from lastlayer.classifier.texts import TextTable
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.classifier.training import History
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option
@@ -37,6 +39,7 @@ def check(config: Config) -> None:
     """Refuse to freeze what has learnt nothing, before any data is read."""
     if config.freeze and not backbones.starts_from_weights(config):
         raise ConfigError(_NOTHING_LEARNT.format(freeze=option("freeze", True), pretrained=option("pretrained", True)))
+    _check_variety(config)
     if config.finetune_epochs and not config.freeze:
         raise ConfigError(
             f"{option('finetune_epochs')} follows on a frozen backbone: add {option('freeze', True)}, or take "
@@ -54,6 +57,7 @@ def train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper,
+    trackers: Trackers,
     checkpoint: Checkpoint | None,
 ) -> History:
     """Train as `training.train` does, with a frozen backbone where the settings say so.
@@ -61,18 +65,19 @@ def train(
     A run that is resumed while it fine-tunes computes the features and trains the head again, which gives the same
     bits, and goes on from there.
     """
-    run = partial(training.train, journal=journal, request=request, helper=helper)
+    run = partial(training.train, journal=journal, request=request, helper=helper, trackers=trackers)
     whole = partial(run, network, parts["train"], parts["validation"], kind=kind, keeper=keeper, checkpoint=checkpoint)
     if not config.freeze:
         return whole(config)
     _check_weights(network)
     features, head = _cached(network, parts, kind, config, journal, helper), _head_of(network)
-    of_head = partial(run, head, features["train"], features["validation"], config, kind="table")
+    as_they_are = replace(config, augment="none", mixup=0.0, cutmix=0.0)
+    of_head = partial(run, head, features["train"], features["validation"], as_they_are, kind="table")
     first = of_head() if config.finetune_epochs else of_head(keeper=keeper, checkpoint=checkpoint)
     first.best = _copied(network)
     if first.interrupted or not config.finetune_epochs:
         return first
-    slow = replace(config, lr=config.lr / SLOWER, epochs=config.finetune_epochs)
+    slow = replace(config, lr=step_size(network, config)[0] / SLOWER, epochs=config.finetune_epochs)
     journal.say(
         f"Head trained: epoch {first.best_epoch} of {len(first.epochs)} has the lowest validation log-loss. "
         f"Fine-tuning: backbone and head together, at most {plural(slow.epochs, 'epoch')} at a learning rate of "
@@ -81,6 +86,17 @@ def train(
     together = _joined(first, whole(slow))
     network.load_state_dict(together.best)
     return together
+
+
+def _check_variety(config: Config) -> None:
+    """Features are computed once: only fine-tuning sees other pictures in each epoch."""
+    plain = Config()
+    varied = [name for name in ("augment", "mixup", "cutmix") if getattr(config, name) != getattr(plain, name)]
+    if config.freeze and varied and not config.finetune_epochs:
+        raise ConfigError(
+            f"{option(varied[0])} changes the images in each epoch, and with {option('freeze', True)} each is read "
+            f"once: leave one of them out, or add {option('finetune_epochs')}."
+        )
 
 
 def _check_weights(network: Network) -> None:
@@ -100,6 +116,7 @@ class Features(Examples):
         self.inputs, self.target = inputs, target
         self.length = len(inputs[0])
         self.is_table = False
+        self.spec = TableSpec((), ())
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
         places = torch.as_tensor(rows)

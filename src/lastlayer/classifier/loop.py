@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import diagnosis, optimisation, processes
-from lastlayer.classifier.batches import Batch, Examples, SeededBatches, loader
+from lastlayer.classifier import augmentation, diagnosis, optimisation, processes
+from lastlayer.classifier.batches import Batch, Examples, SeededBatches, WithEpoch, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest
@@ -75,6 +75,7 @@ class Loop:
         total: Of the losses of its rows so far, in this process.
         rows: How many rows they are, in all processes together.
         parts: That each batch is computed in.
+        step_size: The learning rate before warm-up and schedule.
         spent: Seconds that the epoch took before the run was resumed.
     """
 
@@ -94,8 +95,15 @@ class Loop:
         self.order = SeededBatches(
             len(rows), batch_size(config, len(rows)), config.seed, helper.process_index, helper.num_processes
         )
-        self.batches = loader(rows, self.order, workers(config, kind))
+        change = augmentation.augmentation(config, rows.spec, journal)
+        self.batches = loader(
+            rows if change is None else augmentation.Varied(rows, change),
+            self.order if change is None else WithEpoch(self.order),
+            workers(config, kind),
+        )
+        self.mixing = augmentation.mixing(config, network.task, journal)
         self.model, self.optimizer = helper.prepare(network, optimisation.optimizer_for(network, config))
+        self.step_size = optimisation.step_size(network, config)[0]
         self.journal, self.request = journal, request
         self.task = network.task
         self.expected = expected_losses(rows.labelled, network.task.choices)
@@ -136,6 +144,8 @@ class Loop:
 
     def _step(self, batch: Batch) -> None:
         share, size = self.order.share(self.step), self.order.size_of(self.step)
+        if self.mixing is not None:
+            batch = self.mixing(batch, self.number, self.step)
         while True:
             try:
                 loss = self._backward(batch, share)
@@ -144,7 +154,7 @@ class Loop:
                 self._compute_in_more_parts(error, len(batch.labelled))
         if self.config.clip_norm is not None:
             self.helper.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        optimisation.set_rate(self.optimizer, self.config.lr * self._factor())
+        optimisation.set_rate(self.optimizer, self.rate())
         self.optimizer.step()
         self.total += loss * (share * size)
         self.rows += size
@@ -182,10 +192,11 @@ class Loop:
             ) from error
         return loss
 
-    def _factor(self) -> float:
-        steps = len(self.order)
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        steps, config = len(self.order), self.config
         now = (self.number - 1) * steps + self.step
-        return optimisation.factor(now, self.config.epochs * steps, self.config.warmup * steps, self.config.schedule)
+        return self.step_size * optimisation.factor(now, config.epochs * steps, config.warmup * steps, config.schedule)
 
     def _compute_in_more_parts(self, error: RuntimeError, rows: int) -> None:
         """Where the memory of the device was too small for a part of a batch, halve the parts; the step stays."""

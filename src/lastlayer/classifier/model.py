@@ -10,6 +10,7 @@ from lastlayer.classifier import backbones
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.members import HeldOut, TableMembers
 from lastlayer.classifier.objective import PLAIN, Objective
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
@@ -71,7 +72,9 @@ def _policy(plain: dict[str, Any], task: Task) -> Policy:
         return Policy(task.kind, len(task.classes), temperature=float(plain["temperature"]))
     policy = Policy.from_dict(plain["policy"])
     if (policy.kind, policy.classes) != (task.kind, len(task.classes)):
-        raise ValueError(f"its policy is of {policy.classes} classes ({policy.kind}), its task of others")
+        raise ValueError(
+            f"its policy is of {policy.classes} classes ({policy.kind}), its task of {len(task.classes)} ({task.kind})"
+        )
     return policy
 
 
@@ -92,7 +95,11 @@ class Network(nn.Module):
         The weights are 1 on average over the training rows, not over those of a batch: the mean over a batch is the
         mean of its parts, however it is divided, and the gradient of an epoch is that of all its rows.
         """
-        features = self.backbone(*inputs)
+        if target is not None and self.training and isinstance(self.backbone, TableMembers):
+            features, row = self.backbone.taught(*inputs)
+            target = target[row]
+        else:
+            features = self.backbone(*inputs)
         if target is None:
             logits: Tensor = self.head(features)
             return logits
@@ -100,6 +107,10 @@ class Network(nn.Module):
             summed: Tensor = self.head.loss(features, target, reduction="sum")
             return summed / len(target)
         return self.head.loss(features, target)
+
+    def held_out(self) -> HeldOut | None:
+        """The same network, answering for a training row by what has not learnt from it; None where there is none."""
+        return HeldOut(self.backbone, self.head) if isinstance(self.backbone, TableMembers) else None
 
 
 def _head(task: Task, features: int, options: Objective) -> BinaryHead | MultiClassHead | MultiLabelHead:

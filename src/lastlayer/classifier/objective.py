@@ -264,10 +264,8 @@ _READERS = {".json": _of_json, ".yaml": _of_yaml, ".yml": _of_yaml, ".csv": _of_
 
 
 def unweighted(logits: Tensor, found: Objective, task: Task) -> Tensor:
-    """Logits of the data as it is, of those that were trained with weights: z_c − ln w_c, z − ln pos_weight."""
-    offset = unweighting(
-        task.kind,
-        weight=None if found.weight is None else torch.tensor(found.weight, dtype=torch.float64),
-        pos_weight=None if found.pos_weight is None else torch.tensor(found.pos_weight, dtype=torch.float64),
-    )
+    """Logits of the data as it is, of those that were trained with weights."""
+    weight = None if found.weight is None else torch.tensor(found.weight)
+    yes = None if found.pos_weight is None else torch.tensor(found.pos_weight)
+    offset = unweighting(task.kind, weight=weight, pos_weight=yes)
     return logits if offset is None else logits + offset

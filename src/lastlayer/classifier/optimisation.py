@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.members import TableMembers
 from lastlayer.classifier.texts import TextTable
 
 SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
@@ -16,12 +17,20 @@ _LEAST = 0.01  # of the learning rate is what a falling one ends with
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
     """AdamW over all weights; those that a text encoder was published with change more slowly than the rest."""
+    rate, decay = step_size(network, config)
     slow = [] if config.freeze else list(published(network))
     own = {id(weight) for weight in slow}
     groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in own]}]
     if slow:
-        groups.append({"params": slow, "lr": config.lr / SLOWER, "slower": SLOWER})
-    return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        groups.append({"params": slow, "lr": rate / SLOWER, "slower": SLOWER})
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
+
+
+def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
+    """Learning rate and weight decay: the given ones, or what serves the network (docs/decisions/013)."""
+    of_members = isinstance(getattr(network, "backbone", None), TableMembers)
+    rate, decay = (1e-3, 0.3) if of_members else (2e-3, 0.01)
+    return rate if config.lr is None else config.lr, decay if config.weight_decay is None else config.weight_decay
 
 
 def published(network: nn.Module) -> Iterator[nn.Parameter]:

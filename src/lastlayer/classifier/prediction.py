@@ -20,6 +20,7 @@ from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
 
 FORMATS = (".csv", ".jsonl", ".parquet")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Predictions:
         left_out: What stood among the inputs and is none, such as a text file in a folder of images.
     """
 
-    names: list[str]
+    names: Sequence[str]
     task: Task
     logits: Tensor
     probabilities: Tensor
@@ -104,23 +105,24 @@ class Predictions:
                 f"{option('every_class', True)} shows the probability of each."
             )
         order = self.probabilities.argsort(dim=1, descending=True, stable=True).tolist()
-        decisions, sets = self.decisions.tolist(), None if self.sets is None else self.sets.tolist()
+        decisions, made = self.decisions.tolist(), self.sets
+        sets, values = None if made is None else made.tolist(), self.probabilities.tolist()
         rows = []
         for row, (places, decision) in enumerate(zip(order, decisions, strict=True)):
             if several:
-                entry = self._labels(row, places, decision)
+                entry = self._labels(row, places, decision, values[row])
             else:
                 first = [] if decision == ABSTAINED else [decision]  # costs may decide for another than the likeliest
                 ranked = first + [place for place in places if place not in first]
-                entry = self._row(row, ranked[:top_k], decision == ABSTAINED)
+                entry = self._row(row, ranked[:top_k], decision == ABSTAINED, values[row])
             if sets is not None:
                 held = [place for place in places if sets[row][place]]
                 entry["set"] = [self.task.classes[place] for place in held] if row not in self.problems else None
-            rows.append(entry | self._rest(row, every_class))
+            rows.append(entry | self._rest(row, every_class, values[row]))
         return rows
 
-    def _row(self, row: int, order: list[int], abstains: bool) -> dict[str, Any]:
-        fine, values = row not in self.problems, self.probabilities[row].tolist()
+    def _row(self, row: int, order: list[int], abstains: bool, values: list[float]) -> dict[str, Any]:
+        fine = row not in self.problems
         entry: dict[str, Any] = {"input": self.names[row]}
         for place, index in enumerate(order, start=1):
             suffix = "" if place == 1 else f"_{place}"
@@ -131,20 +133,20 @@ class Predictions:
             entry["abstain"] = abstains if fine else None
         return entry
 
-    def _labels(self, row: int, order: list[int], decision: list[int]) -> dict[str, Any]:
+    def _labels(self, row: int, order: list[int], decision: list[int], values: list[float]) -> dict[str, Any]:
         """The labels that hold, most probable first, with their probabilities."""
         fine = row not in self.problems
         held = [place for place in order if decision[place] == 1]
         entry: dict[str, Any] = {"input": self.names[row]}
         entry["prediction"] = [self.task.classes[place] for place in held] if fine else None
-        entry["probability"] = self.probabilities[row, held].tolist() if fine else None
+        entry["probability"] = [values[place] for place in held] if fine else None
         if self.policy.abstain is not None:
             left = [self.task.classes[place] for place in order if decision[place] == ABSTAINED]
             entry["abstain"] = left if fine else None
         return entry
 
-    def _rest(self, row: int, every_class: bool) -> dict[str, Any]:
-        fine, values = row not in self.problems, self.probabilities[row].tolist()
+    def _rest(self, row: int, every_class: bool, values: list[float]) -> dict[str, Any]:
+        fine = row not in self.problems
         entry: dict[str, Any] = {}
         if every_class:
             entry |= {
@@ -154,15 +156,17 @@ class Predictions:
             entry["error"] = self.problems.get(row)
         return entry
 
-    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False) -> None:
-        """Write the table to a .csv, .jsonl or .parquet file."""
+    def write(self, path: Path, *, top_k: int = 1, every_class: bool = False, keep_formulas: bool = False) -> None:
+        """Write the table to a .csv, .jsonl or .parquet file; `keep_formulas` as for `as_csv`."""
         check_format(path)
         rows = self.table(top_k=top_k, every_class=every_class)
         try:
             if path.suffix.lower() == ".parquet":
                 need("pyarrow.parquet").write_table(need("pyarrow").Table.from_pylist(rows), path)
             else:
-                path.write_text(as_csv(rows) if path.suffix.lower() == ".csv" else as_jsonl(rows), encoding="utf-8")
+                csv_ = path.suffix.lower() == ".csv"
+                text = as_csv(rows, keep_formulas=keep_formulas) if csv_ else as_jsonl(rows)
+                path.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise cannot_write(path, error) from error
 
@@ -175,18 +179,30 @@ def check_format(path: Path) -> None:
         )
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a header; numbers in full."""
+def as_csv(rows: list[dict[str, Any]], *, header: bool = True, keep_formulas: bool = False) -> str:
+    """Rows as CSV; numbers in full.
+
+    A spreadsheet would run a text that begins with = + - @, a tab or a carriage return as a formula: a file may be
+    called =cmd|.... An apostrophe before it makes it a text, unless `keep_formulas`.
+
+    >>> print(as_csv([{"input": "=1+1.png", "probability": -0.5}]), end="")
+    input,probability
+    '=1+1.png,-0.5
+    """
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else ["input"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    heads = list(rows[0]) if rows else ["input"]
+    if header:
+        writer.writerow(heads)
+    writer.writerows([_cell(row.get(head), keep_formulas) for head in heads] for row in rows)
     return buffer.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any, keep_formulas: bool) -> Any:
     """A cell of a text table; of several labels or their probabilities one after the other, with | between."""
-    return "|".join(map(str, value)) if isinstance(value, list) else value
+    text = "|".join(map(str, value)) if isinstance(value, list) else value
+    harmless = keep_formulas or not isinstance(text, str) or not text.startswith(_FORMULA)
+    return text if harmless else f"'{text}"
 
 
 def as_jsonl(rows: list[dict[str, Any]]) -> str:

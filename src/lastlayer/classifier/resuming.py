@@ -39,12 +39,14 @@ class Begun:
         data: What a person called the data; None where it was in memory.
         processes: That trained together.
         versions: Of lastlayer and the libraries under it.
+        id: By which trackers know the run.
     """
 
     config: Config
     data: str | None
     processes: int = 1
     versions: dict[str, str] = field(default_factory=dict)
+    id: str = ""
 
     @property
     def settings(self) -> str:

@@ -20,6 +20,7 @@ from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write, reading, write_whole
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.tracking import CSV, as_csv
 from lastlayer.classifier.training import Weights
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveError
 from lastlayer.messages.wording import option
@@ -31,6 +32,7 @@ FILES = (
     "config.yaml", "model.safetensors", "model.json", "metrics.jsonl", "data.json", "predictions.parquet",
     "report.html", "card.md",
 )  # fmt: skip
+OPTIONAL = (CSV,)  # runs of older versions have none
 FOLDS = "folds.parquet"  # where there was a cross-validation
 Content = TypeVar("Content")
 
@@ -77,6 +79,7 @@ def claimed(folder: Path) -> Iterator[None]:
     except BaseException:
         if not checkpoints.exists(folder) and not (folder / MANIFEST).exists():
             shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
+            (folder / CSV).unlink(missing_ok=True)
             with suppress(OSError):  # somebody put something there
                 for each in made:
                     each.rmdir()
@@ -114,6 +117,7 @@ def write(folder: Path, record: Record) -> None:
         "model.safetensors": _packed(record.weights),
         "model.json": _json(model),
         "metrics.jsonl": "".join(json.dumps(asdict(epoch)) + "\n" for epoch in record.epochs).encode(),
+        CSV: as_csv(record.epochs),
         "data.json": _json(record.data),
         "predictions.parquet": _parquet(record.predictions),
         "report.html": record.report.encode(),
@@ -207,7 +211,8 @@ def verify(folder: Path) -> None:
             raise RunError(f"{folder} is no finished run: it has no {MANIFEST}.{unfinished}")
         listed = _read_json(folder / MANIFEST).get("files")
         entries = listed if isinstance(listed, dict) else {}
-        names = (*_files_of(folder), *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
+        extra = [name for name in OPTIONAL if isinstance(entries.get(name), dict)]
+        names = (*_files_of(folder), *extra, *((FOLDS,) if FOLDS in entries or (folder / FOLDS).exists() else ()))
         unlisted = [name for name in names if not isinstance(entries.get(name), dict)]
         missing = [name for name in names if not (folder / name).is_file()]
         changed = [name for name in names if name not in missing + unlisted and _differs(folder / name, entries[name])]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ from lastlayer.classifier import objective, processes, resuming
 from lastlayer.classifier.batches import Examples, in_order, loader
 from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.keeping import Keeper
 from lastlayer.classifier.loop import Loop, batch_size, expected_losses, workers
+from lastlayer.classifier.members import MEMBERS
 from lastlayer.classifier.model import Network
+from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import log_loss
 from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option
@@ -27,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 Weights = dict[str, Tensor]
+FEW = 1_000  # with fewer validation rows, training rows help to choose the epoch, where members have not seen them
 
 
 @dataclass
@@ -52,16 +57,20 @@ class History:
     interrupted: bool = False
 
 
-def accelerator(config: Config) -> Any:
-    """The device, the precision and the processes to train with."""
+def accelerator(config: Config, run: Path | None = None) -> Any:
+    """The device, the precision and the processes to train with, and the trackers of a run that is kept."""
     accelerate = need("accelerate")
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run may have had others
     if config.device != "auto":
-        _check_device(config.device)
+        check_device(config.device)
     # A static graph lets the processes train a backbone that does not use all of its weights.
     together = accelerate.DistributedDataParallelKwargs(static_graph=True)
     helper = accelerate.Accelerator(
-        cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=[together]
+        cpu=config.device == "cpu",
+        mixed_precision=config.precision,
+        kwargs_handlers=[together],
+        log_with=list(config.track) or None,
+        project_dir=None if run is None else run,
     )
     if config.precision == "fp16" and helper.device.type == "cpu":
         raise ConfigError(
@@ -71,7 +80,8 @@ def accelerator(config: Config) -> Any:
     return helper
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that is not here."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[device]:
         found = ", ".join(name for name, is_there in there.items() if is_there)
@@ -91,6 +101,7 @@ def train(
     request: StopRequest,
     helper: Any,
     keeper: Keeper | None = None,
+    trackers: Trackers | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train `network` in place and return what happened.
@@ -105,11 +116,17 @@ def train(
         request: Whether to stop at the next step.
         helper: Device and processes, of `accelerator`.
         keeper: Writes checkpoints.
+        trackers: Hear of each epoch.
         checkpoint: Where to go on from, of the same run.
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
+    if network.held_out() is not None and len(validation) < FEW:
+        journal.say(
+            f"Validation log-loss: of {plural(len(validation), 'validation row')}, and of "
+            f"{plural(len(rows), 'training row')}, each by the one of {MEMBERS} networks that has not seen it."
+        )
     history = History([], math.nan, *loop.expected, _copied(network), 0)
-    keeper = keeper or Keeper(None)
+    keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
     if checkpoint is not None:
         resuming.restore(checkpoint, loop, history)
@@ -128,16 +145,18 @@ def train(
                 history.best = _copied(network)
             break
         if not math.isfinite(loss):
-            _diverged(loop.number, loss, config, history, journal)
+            _diverged(loop.number, loss, loop.step_size, history, journal)
             break
-        epoch = _judge(loop, loss, network, validation, history)
+        epoch = _judge(loop, loss, network, rows, validation, history)
         if epoch.best:
             history.best, history.best_epoch = _copied(network), loop.number
         history.epochs.append(epoch)
+        trackers.epoch(history.epochs, loop.rate())
         journal.listener.epoch(epoch, config.epochs, _seconds_left(history, config))
         loop.next_epoch()
         if keeper.due(after_epoch=True):
             keep()
+    trackers.end()
     loop.finish().load_state_dict(history.best)
     return history
 
@@ -158,20 +177,25 @@ def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
     journal.say(f"Resumed {resuming.where(checkpoint, steps)}.")
 
 
-def _judge(loop: Loop, loss: float, network: Network, validation: Examples, history: History) -> Epoch:
+def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation: Examples, history: History) -> Epoch:
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
     logits = objective.unweighted(logits, network.objective, network.task)
     score = log_loss(logits, validation.labelled)
+    held_out = network.held_out()
+    if held_out is not None and len(validation) < FEW:
+        own = shared_logits(held_out, rows, loop.helper.device, loop.helper)
+        unseen = log_loss(objective.unweighted(own, network.objective, network.task), rows.labelled)
+        score = (score * len(validation) + unseen * len(rows)) / (len(validation) + len(rows))
     accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(loop.number, loss, score, accuracy, loop.seconds(), best)
 
 
-def _diverged(number: int, loss: float, config: Config, history: History, journal: Journal) -> None:
+def _diverged(number: int, loss: float, rate: float, history: History, journal: Journal) -> None:
     said = (
         f"the training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
-        f"(now {config.lr:g})."
+        f"(now {rate:g})."
     )
     if not history.epochs:
         raise DataError(said[0].upper() + said[1:])

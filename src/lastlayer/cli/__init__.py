@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lastlayer import __version__
-from lastlayer.cli import advise, bench, data, doctor, evaluate, explain, predict, train
+from lastlayer.cli import advise, bench, data, doctor, evaluate, explain, export, predict, report, train
 from lastlayer.errors import (
     ColumnError,
     ConfigError,
@@ -48,7 +48,7 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     return verb
 
 
-for _verb in (train, data, evaluate, predict, explain, doctor, advise, bench):
+for _verb in (train, data, evaluate, report, predict, explain, export, doctor, advise, bench):
     app.command(_verb.__name__.rsplit(".", 1)[1])(_interruptible(_verb.command))
 
 # typer brings its own click; the exceptions of either have one base of this name

@@ -11,6 +11,7 @@ from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCov
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str | None, typer.Argument(help="Labelled data; the run's own test rows.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another run, to compare with on the same rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     threshold_for: ThresholdFor = None,
     cost: Cost = None,
@@ -20,12 +21,15 @@ def command(
     set_score: SetScore = None,
     deploy_prior: DeployPrior = None,
 ) -> int:
-    """Show scores with intervals, the confusion matrix, reliability and the worst rows."""
+    """Show scores with intervals, the confusion matrix, reliability and the worst rows.
+
+    With --against RUN2, show which of the two is better at what, and which rows they answer differently.
+    """
     from lastlayer.cli import console
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.cli import scores
+        from lastlayer.cli import compared, evaluated
         from lastlayer.cli.decisions import deciding
 
     model = deciding(
@@ -38,19 +42,16 @@ def command(
         set_score=set_score,
         deploy_prior=deploy_prior,
     )
-    found = model.evaluate(data)
-    if as_json:
-        console.print_json(found.to_dict())
+    if against is not None:
+        found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
+        if as_json:
+            console.print_json(found.to_dict())
+        else:
+            compared.show(found, console.out())
         return 0
-    screen = console.out()
-    screen.print(scores.score_table(found))
-    if found.decided is not None:
-        screen.print(scores.decision_table(found.decided, found.classes))
-    matrix = scores.confusion_table(found)
-    if matrix is not None:
-        screen.print(matrix)
-    for line in scores.confused_lines(found):
-        screen.print(line)
-    screen.print(scores.reliability_table(found))
-    screen.print(scores.worst_table(found))
+    evaluation = model.evaluate(data)
+    if as_json:
+        console.print_json(evaluation.to_dict())
+    else:
+        evaluated.show(evaluation, console.out())
     return 0

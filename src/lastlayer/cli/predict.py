@@ -1,13 +1,24 @@
-"""lastlayer predict RUN INPUT...: one row per input, in order; what cannot be read keeps its place."""
+"""lastlayer predict RUN INPUT...: one row per input, in order, as they come; what cannot be read keeps its place."""
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
-from lastlayer.errors import DataError, printable
+from lastlayer.errors import ConfigError, DataError, printable
+
+if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
+    from lastlayer.classifier.streaming import Options, Part
+
+_READING, _WRITING, _WORK = "Reading", "Writing", "Work"
+_NO_RESUME = (
+    "--resume goes on with an --output that was stopped, from files that can be read again: name both, and no standard "
+    "input."
+)
 
 
 def command(
@@ -15,12 +26,39 @@ def command(
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, tables, one row of a table (file.csv#12), or - for stdin.")
     ],
-    top_k: Annotated[int, typer.Option(help="Show the k most probable classes.")] = 1,
-    every_class: Annotated[bool, typer.Option("--all", help="Add a p(class) column for every class.")] = False,
+    top_k: Annotated[int, typer.Option(help="Show the k most probable classes.", rich_help_panel=_WRITING)] = 1,
+    every_class: Annotated[
+        bool, typer.Option("--all", help="Add a p(class) column for every class.", rich_help_panel=_WRITING)
+    ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Write to FILE.csv, FILE.jsonl or FILE.parquet instead of showing.")
+        Path | None,
+        typer.Option(
+            help="Write to FILE.csv, FILE.jsonl or FILE.parquet instead of showing.", rich_help_panel=_WRITING
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per row.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an --output that was stopped.", rich_help_panel=_WRITING)
+    ] = False,
+    keep_formulas: Annotated[
+        bool,
+        typer.Option(
+            "--keep-formulas",
+            help="Write CSV cells that begin with = + - @ as they are; a spreadsheet runs them.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per row.", rich_help_panel=_WRITING)
+    ] = False,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of text tables, if not the run's.", rich_help_panel=_READING)
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Between the cells of text tables.", rich_help_panel=_READING)
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per forward pass.", rich_help_panel=_WORK)] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that read pictures.", rich_help_panel=_WORK)] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
     threshold_for: ThresholdFor = None,
     cost: Cost = None,
     abstain: Abstain = None,
@@ -29,18 +67,22 @@ def command(
     set_score: SetScore = None,
     deploy_prior: DeployPrior = None,
 ) -> int:
-    """Predict new data. Exit code 1 where a row could not be read; its error column says why."""
+    """Predict new data of any size. Exit code 1 where a row could not be read; its error column says why.
+
+    Results come as they are made: tail -f new.jsonl | lastlayer predict RUN -
+    """
     from lastlayer.cli import console
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.classifier.data.rows import examples, plural
-        from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
+        from lastlayer.classifier.prediction import check_format
+        from lastlayer.classifier.streaming import Options
         from lastlayer.cli.decisions import deciding
-        from lastlayer.cli.scores import prediction_table
 
     if output is not None:
         check_format(output)
+    if resume and (output is None or "-" in inputs):
+        raise ConfigError(_NO_RESUME)
     model = deciding(
         Classifier.load(run),
         threshold_for=threshold_for,
@@ -51,30 +93,95 @@ def command(
         set_score=set_score,
         deploy_prior=deploy_prior,
     )
-    found = model.predictions([_source(name) for name in inputs])
-    code = 1 if found.problems else 0
-    if found.left_out:
-        names = examples([each.name for each in found.left_out])
-        said = f"Left out, being no images by their names: {plural(len(found.left_out), 'file')} ({names})."
-        console.err().print(printable(said))
+    options = Options(batch_size, workers, device, encoding, separator)
+    shape = {"top_k": top_k, "every_class": every_class}
     if output is not None:
-        found.write(output, top_k=top_k, every_class=every_class)
-        console.err().print(f"Wrote {plural(len(found), 'row')} to {output}; {len(found.problems):,} with an error.")
-        return code
-    rows = found.table(top_k=top_k, every_class=every_class)
-    if as_json:
-        sys.stdout.write(as_jsonl(rows))
-    elif sys.stdout.isatty():
-        screen = console.out()
-        screen.print(prediction_table(rows, screen.width))
-    else:
-        sys.stdout.write(as_csv(rows))
+        return _write(run, model, inputs, output, options, shape, resume, keep_formulas)
+    return _show(_heard(model.stream([_source(name) for name in inputs], options)), shape, as_json, keep_formulas)
+
+
+def _write(
+    run: Path,
+    model: "Classifier",
+    inputs: list[str],
+    output: Path,
+    options: "Options",
+    shape: dict[str, Any],
+    resume: bool,
+    keep_formulas: bool,
+) -> int:
+    from dataclasses import replace
+
+    from lastlayer.classifier.data.rows import plural
+    from lastlayer.classifier.prediction_files import Output
+    from lastlayer.cli import console
+    from lastlayer.cli.pace import Pace, about, paced
+
+    screen = console.err()
+    with Output(output, about(run, model, inputs, options, shape), resume=resume, keep_formulas=keep_formulas) as file:
+        if resume and file.begun:
+            screen.print(f"Going on after {plural(file.at.rows, 'row')}.")
+        elif file.begun:
+            screen.print(f"A part of {output.name} from before is written anew; --resume would have gone on with it.")
+        options = replace(options, skip=file.at.rows, digest=file.at.digest)
+        parts = model.stream([_source(name) for name in inputs], options)
+        pace = Pace()
+        try:
+            for part in _heard(paced(parts, inputs, options.skip)):
+                file.write(part.table(**shape), part.digest)
+                pace.count(len(part.predictions))
+        except KeyboardInterrupt:
+            again = "" if "-" in inputs else "; --resume goes on"
+            screen.print(f"\nStopped after {plural(file.at.rows, 'row')}{again}.")
+            return 130
+        file.finish()
+    screen.print(f"Wrote {plural(file.at.rows, 'row')} to {output}; {file.at.errors:,} with an error. {pace}".rstrip())
+    return 1 if file.at.errors else 0
+
+
+def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
+    """Say at the end what stood among the inputs and was none."""
+    from lastlayer.classifier.data.rows import examples, plural
+    from lastlayer.cli import console
+
+    names: list[str] = []
+    count = 0
+    for part in parts:
+        count += len(part.predictions.left_out)
+        names += [each.name for each in part.predictions.left_out[: 3 - len(names)]]
+        yield part
+    if count:
+        said = examples([*names, *[""] * (count - len(names))])
+        console.err().print(printable(f"Left out, being no images by their names: {plural(count, 'file')} ({said})."))
+
+
+def _show(parts: Iterable["Part"], shape: dict[str, Any], as_json: bool, keep_formulas: bool) -> int:
+    from lastlayer.classifier.prediction import as_csv, as_jsonl
+    from lastlayer.cli import console
+    from lastlayer.cli.scores import prediction_table
+
+    screen, widths, code, first = console.out(), dict[str, int](), 0, True
+    for part in parts:
+        rows = part.table(**shape)
+        if part.predictions.problems:
+            code = 1
+        if as_json:
+            sys.stdout.write(as_jsonl(rows))
+        elif sys.stdout.isatty():
+            if not part.predictions.problems:
+                for row in rows:
+                    del row["error"]
+            screen.print(prediction_table(rows, screen.width, heading=first, least=widths))
+        else:
+            sys.stdout.write(as_csv(rows, header=first, keep_formulas=keep_formulas))
+        sys.stdout.flush()
+        first = False
     return code
 
 
-def _source(name: str) -> str | bytes:
+def _source(name: str) -> str | BinaryIO:
     if name != "-":
         return name
     if sys.stdin is None:
         raise DataError("standard input is closed: expected rows to predict. Name a file, or send one to it.")
-    return sys.stdin.buffer.read()
+    return sys.stdin.buffer

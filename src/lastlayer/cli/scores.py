@@ -4,7 +4,6 @@ import math
 import re
 from typing import Any
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,8 +11,9 @@ from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.deciding import Decided
-from lastlayer.classifier.evaluation import Evaluation
-from lastlayer.classifier.report import LOWER_IS_BETTER, SCORES
+from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
+from lastlayer.classifier.report import SCORES
+from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable
 
 _WHOLE_MATRIX = 12
@@ -31,8 +31,9 @@ def score_table(found: Evaluation) -> Table:
     table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
     for name, interval in found.scores.items():
         title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
-        if name == "log_loss":
-            better = f"lower is better; ln {round(math.exp(found.log_classes))} = {found.log_classes:.3f}"
+        if math.isnan(interval.value):
+            table.add_row(title, "undefined", "", "")
+            continue
         table.add_row(
             title,
             f"{interval.value:.4f}",
@@ -131,22 +132,33 @@ def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
     return table
 
 
-def prediction_table(rows: list[dict[str, Any]], width: int) -> RenderableType:
-    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut."""
+def prediction_table(
+    rows: list[dict[str, Any]], width: int, *, heading: bool = True, least: dict[str, int] | None = None
+) -> RenderableType:
+    """Predictions as they come: a table where it fits the width, else some lines per row. No number is cut.
+
+    Where rows come page by page, `heading` is for the first, and `least` keeps how wide each column has been.
+    """
     heads = list(rows[0])
     shown = [_RANKED.sub(lambda found: f"{found[2]}." if found[1] == "prediction" else "p", head) for head in heads]
     cells = [[printable(_cell(value)) for value in row.values()] for row in rows]
+    before = {} if least is None else least
     wide = [
-        max(cell_len(head), *map(cell_len, column))
-        for head, column in zip(shown, zip(*cells, strict=True), strict=True)
+        max(before.get(head, 0), cell_len(title), *map(cell_len, column))
+        for head, title, column in zip(heads, shown, zip(*cells, strict=True), strict=True)
     ]
     if heads[-1] == "error":
         wide[-1] = min(wide[-1], _ERROR)
     room = width - sum(wide[1:]) - _BETWEEN * len(wide)
     if room < min(wide[0], _LEAST_INPUT):
         return Group(*(_folded(heads, row, width) for row in cells))
+    wide[0] = min(wide[0], room)
+    before.update(zip(heads, wide, strict=True))
     numbers = [name.startswith(("probability", "p(")) for name in heads]
     table = _table("", *(f">{name}" if number else name for name, number in zip(shown, numbers, strict=True)))
+    table.show_header = heading
+    for column, least_width in zip(table.columns, wide, strict=True):
+        column.min_width = least_width if least is not None else None
     for row in cells:
         table.add_row(from_the_left(row[0], room), *map(Text, row[1:]))
     return table
@@ -192,11 +204,3 @@ def _cell(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _table(title: str, *columns: str) -> Table:
-    """A table without lines; a column whose heading begins with > is aligned right."""
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-    return table

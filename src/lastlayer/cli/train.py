@@ -22,7 +22,9 @@ def command(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="digits, a folder of images, or a .csv, .tsv, .parquet or .jsonl table.", show_default=False
+            help="digits, a folder of images, a table (.csv, .tsv, .parquet, .jsonl, .arrow), or OWNER/NAME of a data "
+            "set on the Hugging Face Hub.",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[
@@ -113,6 +115,16 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=_TRAINING)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=_TRAINING)] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="Images changed at random: none, auto, or a policy of timm.", rich_help_panel=_TRAINING),
+    ] = None,
+    mixup: Annotated[
+        float | None, typer.Option(help="α of blending images in pairs.", rich_help_panel=_TRAINING)
+    ] = None,
+    cutmix: Annotated[
+        float | None, typer.Option(help="α of pasting images into others.", rich_help_panel=_TRAINING)
+    ] = None,
     class_weights: Annotated[
         str | None,
         typer.Option(help="balanced, cat=2,dog=0.5, or a file: how much each class counts.", rich_help_panel=_TRAINING),
@@ -147,6 +159,7 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
+    lang: Annotated[str | None, typer.Option(help="Of the report: en or ko.", rich_help_panel=_RUN)] = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
     ] = None,
@@ -167,6 +180,10 @@ def command(
     checkpoint_minutes: Annotated[
         float | None,
         typer.Option(help="Time between checkpoints within an epoch; 0: after each step.", rich_help_panel=_RUN),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, wandb or mlflow, beside metrics.csv; may be repeated.", rich_help_panel=_RUN),
     ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder, which was cut off.", rich_help_panel=_RUN)

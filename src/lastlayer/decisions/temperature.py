@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lastlayer import functional
 from lastlayer.decisions._rows import check_finite, check_yes_or_no, folds_of, kind_of
-from lastlayer.decisions.intervals import Interval, percentiles, resampled_sums
+from lastlayer.decisions.intervals import STEADY, Interval, corrected, resampled_sums
 from lastlayer.decisions.scores import row_losses
 from lastlayer.errors import OptionError, ShapeError
 
@@ -37,7 +37,7 @@ class Calibration:
             where they ask for none: every row is right, or they are predicted no better than at random.
         before: Mean log-loss at temperature 1, in nats.
         after: Mean log-loss of rows that the fit had not seen, each at the temperature of the others.
-        gain: before − after, with the interval of the paired bootstrap over the rows.
+        gain: before − after, with the interval of the paired bootstrap over the rows (BCa).
     """
 
     temperature: float
@@ -214,10 +214,10 @@ def _uncalibrated(before: Tensor) -> tuple[Calibration, ...]:
 def _judged(before: Tensor, after: Tensor, fitted: Tensor) -> tuple[Calibration, ...]:
     """One verdict per column of losses per row."""
     gain = before - after
-    samples = resampled_sums(gain) / len(gain)
+    sums = resampled_sums(gain, times=STEADY)
     found = []
     for column, temperature in enumerate(fitted.tolist()):
-        interval = percentiles(float(gain[:, column].mean()), samples[:, column])
+        interval = corrected(gain[:, column], sums[:, column])
         kept = interval.above(0) and LEAST < temperature < MOST
         scores = float(before[:, column].mean()), float(after[:, column].mean())
         found.append(Calibration(temperature if kept else 1.0, kept, temperature, *scores, interval))

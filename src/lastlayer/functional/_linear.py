@@ -1,6 +1,8 @@
 """Losses from the last hidden layer on: the linear map to the logits is part of them."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -98,17 +100,36 @@ def linear_cross_entropy(
         guard = _checks.index_target(meta, target, axis, ignored, check)
         target = target.long()
     options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard)
+    rows_of = kernels.select("cross_entropy_rows", layer.features, backend)
     if more:
-        z = layer.logits().reshape(shape).movedim(axis, -1)
-        target = target.movedim(axis, -1) if target.is_floating_point() else target
-        loss, lse = kernels.select("cross_entropy", z, backend)(z, target, weight, options)
+        loss, lse = _at_positions(rows_of, layer, shape, target, weight, options, return_lse)
     else:
         flat = target.reshape(-1, classes) if target.is_floating_point() else target.reshape(-1)
-        rows_of = kernels.select("cross_entropy_rows", layer.features, backend)
         loss, lse = kernels.linear_cross_entropy(rows_of, layer, flat, weight, options, return_lse)
         loss, lse = loss.reshape(rows) if how == "none" else loss, lse.reshape(rows) if return_lse else lse
     loss = loss.to(dtype)
     return (loss, lse) if return_lse else loss  # type: ignore[return-value]  # see Loss
+
+
+def _at_positions(
+    rows_of: Any,
+    layer: kernels.Layer,
+    shape: tuple[int, ...],
+    target: Tensor,
+    weight: Tensor | None,
+    options: kernels.Options,
+    with_lse: bool,
+) -> tuple[Tensor, Tensor]:
+    """With logits of `shape`, (rows, classes, d1, …, dK): the classes go last, as kernels have them."""
+    rows, classes, *axes = shape
+    places = math.prod(axes)
+    by_place = layer.weight.reshape(classes, places, -1).movedim(1, 0).flatten(0, 1)
+    bias = None if layer.bias is None else layer.bias.reshape(classes, places).t().reshape(-1)
+    flat = target.flatten(2).movedim(1, -1) if target.is_floating_point() else target.reshape(rows, places)
+    turned = kernels.Layer(layer.features, by_place, bias)
+    loss, lse = kernels.linear_cross_entropy_of_positions(rows_of, turned, classes, flat, weight, options, with_lse)
+    each = (rows, *axes)
+    return loss.reshape(each) if options.reduction == "none" else loss, lse.reshape(each) if with_lse else lse
 
 
 def linear_binary_cross_entropy(

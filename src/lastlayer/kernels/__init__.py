@@ -3,6 +3,7 @@
 from lastlayer.kernels._linear import Layer
 from lastlayer.kernels._linear_binary_cross_entropy import Sparse, linear_binary_cross_entropy
 from lastlayer.kernels._linear_cross_entropy import linear_cross_entropy
+from lastlayer.kernels._linear_positions import linear_cross_entropy_of_positions
 from lastlayer.kernels._options import BinaryOptions, Options, OutOfRangeError
 from lastlayer.kernels._plain import is_plain
 from lastlayer.kernels._select import BACKENDS, reads_targets, select, why_not
@@ -17,6 +18,7 @@ __all__ = [
     "is_plain",
     "linear_binary_cross_entropy",
     "linear_cross_entropy",
+    "linear_cross_entropy_of_positions",
     "reads_targets",
     "select",
     "why_not",

@@ -23,6 +23,15 @@ def plan(rows: int, classes: int, itemsize: int) -> tuple[int, int]:
     return rows, max(1, _BUDGET // (rows * itemsize))
 
 
+def plan_of_positions(rows: int, positions: int, classes: int, itemsize: int) -> tuple[int, int]:
+    """(rows, positions) of a chunk: all rows of some positions, so that the weight is read once; else one position."""
+    budget = max(_BUDGET, rows * positions * classes * itemsize // _SHARE)
+    fitting = budget // max(rows * classes * itemsize, 1)
+    if fitting >= 1:
+        return max(rows, 1), min(max(positions, 1), fitting)
+    return max(1, budget // (classes * itemsize)), 1
+
+
 def pieces(total: int, step: int) -> list[slice]:
     """`total` in slices of at most `step`; one empty slice of nothing."""
     return [slice(start, min(start + step, total)) for start in range(0, max(total, 1), max(step, 1))]

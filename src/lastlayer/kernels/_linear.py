@@ -60,11 +60,12 @@ class Gradients:
 class Chunks:
     """The logits of a layer, chunk by chunk in one buffer."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, steps: tuple[int, int] | None = None) -> None:
+        """`steps` are the rows and classes of a chunk, where it is not for `plan` to say."""
         self.layer = Layer(*(None if x is None else for_products(x) for x in layer))  # type: ignore[arg-type]
         rows, classes = len(layer.features), len(layer.weight)
         like = self.layer.features
-        row_step, class_step = plan(rows, classes, like.element_size())
+        row_step, class_step = plan(rows, classes, like.element_size()) if steps is None else steps
         self.rows, self.classes = pieces(rows, row_step), pieces(classes, class_step)
         shape = (min(rows, row_step), min(classes, class_step))
         self._buffer = torch.empty(shape, dtype=like.dtype, device=like.device)

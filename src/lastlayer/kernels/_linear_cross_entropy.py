@@ -1,5 +1,7 @@
 """Cross-entropy of a linear layer."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -7,8 +9,10 @@ from lastlayer.kernels import _linear
 from lastlayer.kernels._linear import Chunks, Gradients, Layer
 from lastlayer.kernels._options import Options, Rows
 from lastlayer.kernels.eager import _cross_entropy as dense
-from lastlayer.kernels.eager._rows import Slice, Stats, losses, merge, row_scale, slope, stats
+from lastlayer.kernels.eager._rows import Slice, losses, merge, row_scale, slope, stats
 from lastlayer.kernels.eager._wide import wide
+
+Pair = tuple[Tensor | None, Tensor | None]
 
 
 def linear_cross_entropy(
@@ -60,6 +64,26 @@ def _walk(
     return (loss, lse), (of_features, *of_rest)
 
 
+class _Job(NamedTuple):
+    """What every part of the rows is worked on with."""
+
+    chunks: Chunks
+    sums: Gradients
+    target: Tensor  # safe to gather with
+    weight: Tensor | None
+    rows: Rows
+    options: Options
+
+
+class _Part(NamedTuple):
+    """Some rows, and what reaches them."""
+
+    rows: slice
+    gradients: Pair | None  # of loss and log-sum-exp; None in a forward that makes no gradients
+    share: dense.Shares
+    poison: Tensor | None
+
+
 def _walk_all(
     layer: Layer,
     wanted: tuple[bool, bool, bool],
@@ -71,83 +95,59 @@ def _walk_all(
     options: Options,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, ...]]:
     safe = target if guard is None else guard.target
-    chunks, sums = Chunks(layer), Gradients(layer, wanted)
-    share = dense.shares(target, weight, guard, options, wide(chunks.layer.features[:0]).dtype)
+    job = _Job(Chunks(layer), Gradients(layer, wanted), safe, weight, rows, options)
+    share = dense.shares(target, weight, guard, options, wide(job.chunks.layer.features[:0]).dtype)
+    work = _whole_rows if len(job.chunks.classes) == 1 else _by_slices
     found = []
-    for part in chunks.rows:
+    for part in job.chunks.rows:
         of_part = None if gradients is None else _of(gradients, part, options)
         poison = None if guard is None else guard.poison[part].unsqueeze(-1)
-        work = _whole_rows if len(chunks.classes) == 1 else _by_slices
-        found.append(work(chunks, sums, part, safe, weight, rows, options, of_part, share.of(part), poison))
+        found.append(work(job, _Part(part, of_part, share.of(part), poison)))
     loss, lse = (torch.cat(x) if len(x) > 1 else x[0] for x in zip(*found, strict=True))
-    return (dense.reduced(loss, lse, target, weight, guard, options), lse), sums.results()
+    return (dense.reduced(loss, lse, target, weight, guard, options), lse), job.sums.results()
 
 
-Pair = tuple[Tensor | None, Tensor | None]
-
-
-def _whole_rows(
-    chunks: Chunks,
-    sums: Gradients,
-    part: slice,
-    target: Tensor,
-    weight: Tensor | None,
-    rows: Rows,
-    options: Options,
-    gradients: Pair | None,
-    share: dense.Shares,
-    poison: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Loss and log-sum-exp of the rows `part`, whose logits fit."""
-    (classes,) = chunks.classes
-    z, target = chunks.logits(part, classes), target[part]
-    loss, lse, kept = rows.read(z, target, weight, options)
-    if gradients is not None:
-        rows.slope(z, target, weight, options, kept, *dense.per_row(gradients, lse, share, options))
-        sums.add(chunks.layer, part, classes, z if poison is None else z.mul_(poison))
+def _whole_rows(job: _Job, part: _Part) -> tuple[Tensor, Tensor]:
+    """Loss and log-sum-exp of some rows, whose logits fit."""
+    (classes,) = job.chunks.classes
+    z, target = job.chunks.logits(part.rows, classes), job.target[part.rows]
+    loss, lse, kept = job.rows.read(z, target, job.weight, job.options)
+    if part.gradients is not None:
+        reaches = dense.per_row(part.gradients, lse, part.share, job.options)
+        job.rows.slope(z, target, job.weight, job.options, kept, *reaches)
+        job.sums.add(job.chunks.layer, part.rows, classes, z if part.poison is None else z.mul_(part.poison))
     return loss, lse
 
 
-def _by_slices(
-    chunks: Chunks,
-    sums: Gradients,
-    part: slice,
-    target: Tensor,
-    weight: Tensor | None,
-    rows: Rows,
-    options: Options,
-    gradients: Pair | None,
-    share: dense.Shares,
-    poison: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+def _by_slices(job: _Job, part: _Part) -> tuple[Tensor, Tensor]:
     """The same in slices of the classes: what they say is merged, and the gradient takes a second look at each."""
-    seen: Stats | None = None
+    chunks, weight, options = job.chunks, job.weight, job.options
+    target, seen = job.target[part.rows], None
     for columns in chunks.classes:
-        z = chunks.logits(part, columns)
-        found = stats(z, _part(target, part, columns), _slice(chunks.layer, columns, weight), options)
+        z = chunks.logits(part.rows, columns)
+        found = stats(z, _aimed(target, columns), _slice(chunks.layer, columns, weight), options)
         seen = found if seen is None else merge(seen, found)
     assert seen is not None  # noqa: S101 - there is always a slice, if of nothing
-    loss, lse = losses(seen, target[part], weight, options)
-    if gradients is None:
+    loss, lse = losses(seen, target, weight, options)
+    if part.gradients is None:
         return loss, lse
-    upstream, scale = dense.per_row(gradients, lse, share, options), row_scale(target[part], weight, z)
+    upstream, scale = dense.per_row(part.gradients, lse, part.share, options), row_scale(target, weight, z)
     for columns in chunks.classes:
-        z = chunks.logits(part, columns)
-        aimed, of_slice = _part(target, part, columns), _slice(chunks.layer, columns, weight)
-        slope(z, aimed, seen, of_slice, scale, options, *upstream, z)
-        sums.add(chunks.layer, part, columns, z if poison is None else z.mul_(poison))
+        z = chunks.logits(part.rows, columns)
+        slope(z, _aimed(target, columns), seen, _slice(chunks.layer, columns, weight), scale, options, *upstream, z)
+        job.sums.add(chunks.layer, part.rows, columns, z if part.poison is None else z.mul_(part.poison))
     return loss, lse
 
 
-def _part(target: Tensor, part: slice, columns: slice) -> Tensor:
-    return target[part, columns] if target.is_floating_point() else target[part]
+def _aimed(target: Tensor, columns: slice) -> Tensor:
+    return target[:, columns] if target.is_floating_point() else target
 
 
 def _slice(layer: Layer, columns: slice, weight: Tensor | None) -> Slice:
     return Slice(columns.start, len(layer.weight), None if weight is None else weight[columns])
 
 
-def _of(gradients: tuple[Tensor | None, ...], part: slice, options: Options) -> tuple[Tensor | None, Tensor | None]:
+def _of(gradients: tuple[Tensor | None, ...], part: slice, options: Options) -> Pair:
     of_total, of_lse = gradients if len(gradients) == 2 else (gradients[0], None)
     if of_total is not None and options.reduction == "none":
         of_total = of_total[part]

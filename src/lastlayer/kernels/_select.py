@@ -22,6 +22,8 @@ _SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
     **{("cpu", operation): ("cpu", _FLOATS) for operation in cpu.__all__},
     **{("cuda", operation): ("triton", _FLOATS) for operation in triton.OPERATIONS},
 }
+# What torch.compile finds as operators, on the CPU. An exported program has to run without this package.
+_TRACED = ("cross_entropy", "binary_cross_entropy_with_logits")
 _WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
@@ -43,8 +45,9 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
         OptionError: `backend` names none of them, or one that does not serve the call.
     """
     if backend == "auto":
-        if torch.compiler.is_compiling():  # traces formulas, and compiles them itself
-            return _function(eager, operation)
+        if torch.compiler.is_compiling():  # follows formulas and compiles them itself; a loss is faster by a kernel
+            traced = operation in _TRACED and tensor.device.type == "cpu" and not torch.compiler.is_exporting()
+            return _function(cpu.traced if traced else eager, operation)
         return _function(BACKENDS[_best(operation, tensor.device.type, tensor.dtype)], operation)
     if backend not in BACKENDS:
         raise OptionError(f"backend has to be one of {['auto', *BACKENDS]}, got {backend!r}.")
@@ -59,9 +62,9 @@ def _best(operation: str, device: str, dtype: torch.dtype) -> str:
     return name if dtype in dtypes and why_not(name) is None else "eager"
 
 
-def reads_targets(function: Any) -> bool:
-    """Whether `function`, which `select` has returned, can read the targets itself: see `Options.read`."""
-    return function is cpu.cross_entropy or function is cpu.binary_cross_entropy_with_logits
+def reads_targets(operation: str, tensor: Tensor, backend: str) -> bool:
+    """Whether what `select` returns for a plain tensor reads the targets itself: see `Options.read`."""
+    return backend in ("auto", "cpu") and _best(operation, tensor.device.type, tensor.dtype) == "cpu"
 
 
 def _function(module: ModuleType, operation: str) -> Any:

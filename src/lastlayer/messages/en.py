@@ -1,6 +1,6 @@
 """English."""
 
-from lastlayer.messages import doctor_en, rules_en
+from lastlayer.messages import doctor_en, report_en, rules_en
 
 TEXTS = {
     # titles of explanations
@@ -368,3 +368,4 @@ TEXTS = {
 }
 
 TEXTS |= doctor_en.TEXTS | rules_en.TEXTS
+TEXTS |= report_en.REPORT

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.plain_numbers import plain_numbers
 from lastlayer.classifier.data.rows import examples, plural
 from lastlayer.classifier.data.tables import arrow
 from lastlayer.classifier.data.text_columns import TextSpec, learn_text, looks_like_text, text_spec
@@ -326,6 +327,9 @@ def _numbers(column: Column, cells: Any, missing: set[str]) -> tuple[np.ndarray,
     if types.is_temporal(cells.type):
         values = np.array([np.nan if cell is None else _seconds(cell) for cell in cells.to_pylist()])
         return values, np.zeros(len(values), bool)
+    plain = plain_numbers(cells, missing) if column.kind == "numeric" else None
+    if plain is not None:
+        return plain, np.zeros(len(plain), bool)
     text = words(cells, missing)
     read = {"boolean": _truth, "date": _moment}.get(column.kind, _number)
     values = np.array([np.nan if word is None else read(word) for word in text], dtype=np.float64)

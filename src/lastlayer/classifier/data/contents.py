@@ -1,7 +1,10 @@
 """Which rows are equal: a number per row, from the features that are looked at."""
 
-from collections.abc import Hashable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
+
+import numpy as np
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import Rows
@@ -10,15 +13,42 @@ from lastlayer.classifier.extras import need
 _CHUNK = 65_536  # rows at a time: their cells are Python objects for a moment
 
 
-def contents_of(rows: Rows, config: Config) -> list[Hashable]:
-    """One number per row of a table, equal where all features are that are looked at."""
+def contents_of(rows: Rows, config: Config) -> Sequence[Hashable]:
+    """One number per row of a table, equal where all features are that are looked at; an array, being many."""
     data = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names])
     lacking = {name for name in data.column_names if data.data.column(name).null_count}
-    found: list[Hashable] = []
+    found: list[np.ndarray] = []
     for start in range(0, len(data), _CHUNK):
         frame = data.select(range(start, min(start + _CHUNK, len(data)))).to_pandas()
-        found += need("pandas").util.hash_pandas_object(_comparable(frame, lacking), index=False).tolist()
-    return found
+        found.append(need("pandas").util.hash_pandas_object(_comparable(frame, lacking), index=False).to_numpy())
+    return cast(Sequence[Hashable], np.concatenate(found) if found else np.zeros(0, np.uint64))
+
+
+def repeated(contents: Sequence[Hashable] | np.ndarray) -> list[list[int]]:
+    """The rows of each content that several have, in the order of their first rows.
+
+    >>> repeated(["a", "b", "a", "c"]), repeated(np.array([7, 7, 1]))
+    ([[0, 2]], [[0, 1]])
+    """
+    if not isinstance(contents, np.ndarray):
+        places: dict[Hashable, list[int]] = defaultdict(list)
+        for row, content in enumerate(contents):
+            places[content].append(row)
+        return [rows for rows in places.values() if len(rows) > 1]
+    order = np.argsort(contents, kind="stable")
+    ends = np.flatnonzero(np.diff(contents[order])) + 1
+    starts, stops = np.concatenate([[0], ends]), np.concatenate([ends, [len(order)]])
+    several = np.flatnonzero(stops - starts > 1) if len(order) else np.zeros(0, np.int64)
+    return sorted(order[starts[place] : stops[place]].tolist() for place in several)
+
+
+def different(contents: Sequence[Hashable] | np.ndarray) -> int:
+    """How many different contents there are.
+
+    >>> different(["a", "b", "a"])
+    2
+    """
+    return len(contents) - sum(len(rows) - 1 for rows in repeated(contents))
 
 
 def _comparable(frame: Any, lacking: set[str]) -> Any:

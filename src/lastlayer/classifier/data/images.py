@@ -6,9 +6,10 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,7 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in _suffixes()
 
 
+@cache
 def _suffixes() -> set[str]:
     image = need("PIL.Image")
     image.init()
@@ -191,6 +193,14 @@ class Found(NamedTuple):
 def files_below(directory: Path) -> Found:
     """All files below; hidden ones do not count, and a folder that links lead to twice counts once."""
     found = Found([], [], [])
+    kinds = {"image": found.images, "other": found.others, "loop": found.loops}
+    for path, kind in walk(directory):
+        kinds[kind].append(path)
+    return found
+
+
+def walk(directory: Path) -> Iterator[tuple[Path, Literal["image", "other", "loop"]]]:
+    """What `files_below` finds, in order, a folder at a time."""
     top = directory.resolve()
     seen = {top}
 
@@ -204,7 +214,7 @@ def files_below(directory: Path) -> Found:
                 path = Path(root, name)
                 real = path.resolve()
                 if real in seen or real in top.parents:
-                    found.loops.append(path)
+                    yield path, "loop"
                     continue
                 seen.add(real)
                 kept.append(name)
@@ -212,8 +222,7 @@ def files_below(directory: Path) -> Found:
             for name in sorted(files):
                 path = Path(root, name)
                 if name[0] != "." and name.lower() not in ("thumbs.db", "desktop.ini"):
-                    (found.images if is_image(path) else found.others).append(path)
-    return found
+                    yield path, "image" if is_image(path) else "other"
 
 
 def _found(folder: Path) -> str:
@@ -304,6 +313,7 @@ def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
     except image_module.DecompressionBombError as error:
         raise DataError(f"more pixels by its header than {option('max_pixels')} allows ({max_pixels:,})") from error
     except image_module.UnidentifiedImageError as error:
-        raise DataError("not an image that can be identified") from error
+        empty = not picture["bytes"] if picture["path"] is None else Path(picture["path"]).stat().st_size == 0
+        raise DataError("an empty file" if empty else "not an image that can be identified") from error
     except Exception as error:  # decoders of broken files raise anything, SyntaxError included
         raise DataError(f"broken: {str(error) or type(error).__name__}") from error

@@ -15,7 +15,7 @@ from lastlayer.classifier.data.rows import LeftOut, Rows, examples, plural, read
 from lastlayer.classifier.extras import need
 from lastlayer.errors import ColumnError, DataError, DataNotFoundError
 
-_ONE_ROW = re.compile(r"^(?P<source>.+)#(?P<row>\d+)$")
+ONE_ROW = re.compile(r"^(?P<source>.+)#(?P<row>\d+)$")
 
 
 def open_inputs(source: Any, kind: str, config: Config) -> Rows:
@@ -65,7 +65,7 @@ def is_there(name: str) -> bool:
 
 
 def _named(name: str, kind: str, config: Config) -> Rows:
-    one = _ONE_ROW.match(name)
+    one = ONE_ROW.match(name)
     if one and not is_there(name):
         rows, row = _named(one["source"], kind, config), int(one["row"])
         if not 1 <= row <= len(rows):

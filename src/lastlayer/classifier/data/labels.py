@@ -56,6 +56,17 @@ def read_answers(data: Any, config: Config) -> list[Answer | None]:
     return list(read_labels(cells, config))
 
 
+def with_spaces(data: Any, config: Config) -> list[int]:
+    """The rows whose class is written with spaces around it; they are taken off."""
+    columns = columns_of(config)
+    cells = tables.arrow(data).column(columns[0])
+    if len(columns) > 1 or not need("pyarrow").types.is_string(cells.type):
+        return []
+    trimmed = need("pyarrow.compute").utf8_trim_whitespace(cells)
+    odd = need("pyarrow.compute").not_equal(cells, trimmed)
+    return [int(row) for row in odd.to_pandas().fillna(value=False).to_numpy(dtype=bool).nonzero()[0]]
+
+
 def _of_columns(columns: dict[str, Any], config: Config) -> list[Answer | None]:
     missing = set(config.missing)
     holds: dict[str, list[bool | None]] = {}

@@ -1,7 +1,7 @@
 """From pictures to tensors. Size, channels and the scale of the pixels are learnt from training rows only."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,9 +34,14 @@ class ImageSpec:
     std: tuple[float, ...]
     max_pixels: int
 
-    def pixels(self, picture: dict[str, Any]) -> np.ndarray:
-        """Decode a picture to uint8 (height, width, channels); a DataError says why it cannot be read."""
+    def pixels(self, picture: dict[str, Any], change: Callable[[Any], Any] | None = None) -> np.ndarray:
+        """Decode a picture to uint8 (height, width, channels); a DataError says why it cannot be read.
+
+        `change` makes another image of the one that was decoded, as RGB, before it is brought to its size.
+        """
         image = open_picture(picture, self.max_pixels)
+        if change is not None:
+            image = change(_opaque(_eight_bits(image)).convert("RGB"))
         return fitted(image, self.channels, self.size)
 
     def tensors(self, pictures: Sequence[np.ndarray]) -> Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import images, labels, tables
+from lastlayer.classifier.data import images, labels, published, tables
 from lastlayer.classifier.data.rows import Rows, examples, plural
 from lastlayer.classifier.data.text_tables import from_rows
 from lastlayer.classifier.extras import need
@@ -26,29 +26,74 @@ def open_labelled(source: Any, config: Config, journal: Journal, *, training: bo
     if isinstance(source, str) and source == DIGITS:
         return images.digits()
     if not isinstance(source, (str, Path)):
+        parts = published.in_memory(source)
+        if parts is not None:
+            return _of_datasets(parts, config, journal, training)
         data, name = in_memory(source)
         return _labelled(data, name, config, journal, training)
+    asked = published.name_of(str(source))
+    if asked is not None:
+        return _of_datasets(published.open_name(asked), config, journal, training)
     path = existing(source)
     if path.is_file():
         return _labelled(_table(path, config, journal), path.name, config, journal, training, folder=path.parent)
-    parts = _split_tables(path, journal)
-    return _joined(parts, config, journal, training, path) if parts else images.read_folder(path, journal)
+    files = _split_tables(path, journal)
+    if files:
+        return _joined(files, config, journal, training, path)
+    if published.is_folder(path):
+        return _of_datasets(published.open_folder(path), config, journal, training)
+    return images.read_folder(path, journal)
 
 
 def kind_of(source: Any) -> str:
-    """What data a name stands for, before any of it is read: "image", "table", or "text table" for .csv and .tsv."""
+    """What data a name stands for, before any of it is read.
+
+    "image", "table", "text table" for .csv and .tsv, or "image table" where a column of a data set holds pictures.
+    """
     if isinstance(source, str) and source == DIGITS:
         return "image"
     if not isinstance(source, (str, Path)):
-        return "table"
+        parts = published.in_memory(source)
+        return "table" if parts is None else _kind_of_datasets(parts)
+    asked = published.name_of(str(source))
+    if asked is not None:
+        return _kind_of_datasets(published.open_name(asked))
     path = existing(source)
     if path.is_file():
         files = [path] if tables.is_table(path) else []
     else:
         files = list(_split_tables(path, Journal(Silent())).values())
     if not files:
-        return "image"
+        is_datasets = path.is_dir() and published.is_folder(path)
+        return _kind_of_datasets(published.open_folder(path)) if is_datasets else "image"
     return "text table" if any(map(tables.is_text, files)) else "table"
+
+
+def _kind_of_datasets(parts: dict[str, Any]) -> str:
+    return "table" if published.picture_column(next(iter(parts.values()))) is None else "image table"
+
+
+def _of_datasets(parts: dict[str, Any], config: Config, journal: Journal, training: bool) -> Rows:
+    """Rows of what the library `datasets` has read: pictures where a column holds them, else a table."""
+    parts = published.known_splits(parts, journal)
+    first = parts["train"]
+    named, picture = published.class_column(first), published.picture_column(first)
+    if config.target is None and named is not None:
+        journal.say(f"Target: column {named!r}, the only one whose classes have names.")
+        config = replace(config, target=named)
+    names = [f"{part}#{row}" for part, data in parts.items() for row in range(1, len(data) + 1)]
+    given = [part for part, data in parts.items() for _ in range(len(data))] if len(parts) > 1 else None
+    if picture is None:
+        data = tables.stacked({part: _with_class_names(each) for part, each in parts.items()})
+        return _labelled(data, names, config, journal, training, given)
+    stored = need("datasets").Image(decode=False)
+    pictures = {part: each.select_columns(picture).cast_column(picture, stored) for part, each in parts.items()}
+    rest = {part: _with_class_names(each.remove_columns(picture)) for part, each in parts.items()}
+    together = tables.stacked({part: tables.as_dataset(tables.arrow(each), part) for part, each in rest.items()})
+    rows = _labelled(together, list(names), config, journal, training, given)
+    whole = need("datasets").concatenate_datasets([each.rename_column(picture, "image") for each in pictures.values()])
+    places = {name: row for row, name in enumerate(names)}
+    return replace(rows, kind="image", data=whole.select([places[name] for name in rows.names]))
 
 
 def existing(source: str | Path) -> Path:
@@ -138,7 +183,8 @@ def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
         if split is not None:
             parts[split] = file
     if "train" not in parts:
-        if files and not any(child.is_dir() and child.name[0] != "." for child in inside):
+        has_folders = any(child.is_dir() and child.name[0] != "." for child in inside)
+        if files and not has_folders and not published.is_folder(folder):
             raise DataError(
                 f"{folder} holds a table and none called train: name it ({files[0]}), or call the tables train, "
                 "validation and test."
@@ -185,6 +231,12 @@ def _labelled(
     _check_columns(columns, config)
     names = [f"{name}#{row}" for row in range(1, len(data) + 1)] if isinstance(name, str) else name
     answers = labels.read_answers(data, config)
+    spaced = labels.with_spaces(data, config)
+    if spaced:
+        journal.say(
+            f"The {labels.named(config)} has {plural(len(spaced), 'cell')} with spaces around the class, which are "
+            f"taken off ({examples([names[row] for row in spaced])})."
+        )
     rest = data.remove_columns(list(labels.columns_of(config)))
     rows = Rows("table", rest, names, ["" if answer is None else answer for answer in answers], given)
     if config.image is not None:

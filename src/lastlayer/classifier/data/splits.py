@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lastlayer.classifier.data.contents import different, repeated
 from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
@@ -41,10 +42,10 @@ def split_rows(
     """
     labels = rows.labels or []
     _name_conflicts(rows, contents, journal)
-    different = len(set(contents))
-    if 2 * different < len(rows):
+    count = different(contents)
+    if 2 * count < len(rows):
         journal.say(
-            f"The {len(rows):,} rows hold {different:,} different contents; equal rows stand on one side of the split."
+            f"The {len(rows):,} rows hold {count:,} different contents; equal rows stand on one side of the split."
         )
     if rows.given is None:
         shares = (validation, test, calibration)
@@ -59,8 +60,8 @@ def split_rows(
         split = _completed(split, strata(labels), contents, rows.groups, validation, calibration, seed, journal)
     if not split.train or not split.validation:
         copies = (
-            f" The rows hold only {different:,} different contents, and equal rows stand on one side."
-            if different < len(rows)
+            f" The rows hold only {count:,} different contents, and equal rows stand on one side."
+            if count < len(rows)
             else ""
         )
         raise DataError(
@@ -138,35 +139,41 @@ def stratified(
     >>> sorted("a" if row < 10 else "b" for row in held)
     ['a', 'a', 'b', 'b', 'b', 'b']
     """
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for row, content in enumerate(contents):
-        groups[content].append(row)
-    by_class: dict[Label, list[list[int]]] = defaultdict(list)
-    for group in groups.values():
-        if len({labels[row] for row in group}) == 1:  # equal rows with different classes train
-            by_class[labels[group[0]]].append(group)
+    copies = {rows[0]: rows for rows in repeated(contents)}
+    alone = np.ones(len(labels), bool)  # or the first of equal rows
+    for rows in copies.values():
+        mixed = len({labels[row] for row in rows}) > 1  # equal rows with different classes train
+        alone[rows if mixed else rows[1:]] = False
     taken: tuple[set[int], ...] = tuple(set() for _ in shares)
     random = np.random.default_rng(seed)
-    for label in sorted(by_class, key=str):
-        free = [by_class[label][index] for index in random.permutation(len(by_class[label]))]
-        total = sum(map(len, free))
+    classes = {label: place for place, label in enumerate(sorted(set(labels), key=str))}
+    codes = np.fromiter((classes[label] for label in labels), np.int64, len(labels))
+    for code in range(len(classes)):
+        firsts = np.flatnonzero(alone & (codes == code))
+        free = firsts[random.permutation(len(firsts))].tolist()
+        total = sum(len(copies.get(first, (first,))) for first in free)
         for part, share in zip(taken, shares, strict=True):
             # a small class is seen in every part, as far as it goes
             room = max(round(share * total), int(share > 0 and len(free) > 2))
-            left: list[list[int]] = []
-            for place, group in enumerate(free):
-                one_trains = len(left) + len(free) - place > 1
-                if len(group) <= room and one_trains:
-                    part.update(group)
-                    room -= len(group)
-                else:
-                    left.append(group)
-            smallest = min(left, key=len, default=[])
-            if share > 0 and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
-                part.update(smallest)
-                left.remove(smallest)
-            free = left
+            free = _took(part, free, copies, room, bool(share))
     return taken
+
+
+def _took(part: set[int], free: list[int], copies: dict[int, list[int]], room: int, some: bool) -> list[int]:
+    """Move rows, each with its copies, to `part` as far as there is room; what is left has one at least."""
+    left: list[int] = []
+    for place, first in enumerate(free):
+        group = copies.get(first, (first,))
+        if len(group) <= room and len(left) + len(free) - place > 1:
+            part.update(group)
+            room -= len(group)
+        else:
+            left.append(first)
+    if some and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
+        smallest = min(left, key=lambda first: len(copies.get(first, (first,))))
+        part.update(copies.get(smallest, (smallest,)))
+        left.remove(smallest)
+    return left
 
 
 def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> tuple[Rows, list[Hashable]]:
@@ -217,16 +224,12 @@ def _also_later(rows: Rows, keys: Sequence[Hashable], how: str) -> dict[int, str
 def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) -> None:
     """Say which equal rows have different classes: no model can get them all right."""
     labels = rows.labels or []
-    first: dict[Hashable, int] = {}
-    conflicts = []
-    for row, content in enumerate(contents):
-        if labels[first.setdefault(content, row)] != labels[row]:
-            conflicts.append(row)
-    if conflicts:
-        row = conflicts[0]
-        other = first[contents[row]]
+    firsts = {row: equal[0] for equal in repeated(contents) for row in equal if labels[row] != labels[equal[0]]}
+    if firsts:
+        row = min(firsts)
+        other = firsts[row]
         journal.say(
-            f"{plural(len(conflicts), 'row')} with the same content as another but a different class, first "
+            f"{plural(len(firsts), 'row')} with the same content as another but a different class, first "
             f"{rows.names[row]} ({labels[row]}) and {rows.names[other]} ({labels[other]})."
         )
 

@@ -69,5 +69,5 @@ def tokenizer_of(text: str) -> Any:
     """A tokenizer of the `tokenizers` library from its JSON; what cannot be one is a ValueError."""
     try:
         return need("tokenizers").Tokenizer.from_str(text)
-    except Exception as error:  # noqa: BLE001 - the library raises nothing narrower
+    except Exception as error:
         raise ValueError(f"no tokenizer: {error}") from error

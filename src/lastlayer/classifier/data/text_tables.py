@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -42,18 +42,15 @@ def csv_batches(path: Path, encoding: str = "utf-8", separator: str | None = Non
         opened.append(path.open("rb"))
         return opened[-1]
 
-    try:
-        for batch in _batches(stream, path, encoding, separator):
-            yield batch, opened[-1].tell()
-    finally:
-        for file in opened:
-            file.close()
+    for batch in _batches(stream, path, encoding, separator):
+        yield batch, opened[-1].tell()
 
 
 def _batches(stream: Callable[[], Any], path: Path, encoding: str, separator: str | None) -> Iterator[Any]:
-    delimiter = separator_of(path, _lines(stream(), encoding), separator)
-    with _cells_of_any_length():
-        lines = csv.reader(chain(_lines(stream(), encoding), [_END]), delimiter=delimiter)
+    with closing(_lines(stream(), encoding)) as text:
+        delimiter = separator_of(path, text, separator)
+    with _cells_of_any_length(), closing(_lines(stream(), encoding)) as text:
+        lines = csv.reader(chain(text, [_END]), delimiter=delimiter)
         rows = filter(None, lines)  # empty lines are no rows
         header = next(rows)
         if not any(header) or header == [_END]:
@@ -92,6 +89,19 @@ def _whole_rows(rows: Iterator[list[str]], lines: Any, name: str, width: int, de
         yield cells
 
 
+def ragged_rows(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Iterator[str]:
+    """Every row of a file whose cells are not as many as the header's, by number and line."""
+    with closing(_lines(path.open("rb"), encoding)) as text:
+        delimiter = separator_of(path, text, separator)
+    with _cells_of_any_length(), closing(_lines(path.open("rb"), encoding)) as text:
+        lines = csv.reader(text, delimiter=delimiter)
+        rows = filter(None, lines)
+        width = len(next(rows, []))
+        for row, cells in enumerate(rows, start=1):
+            if len(cells) != width:
+                yield f"{path.name}#{row} (line {lines.line_num}: {plural(len(cells), 'cell')}, not {width})"
+
+
 def _refuse_open_quote(cells: list[str], name: str, where: str) -> None:
     if cells[-1].endswith(_END):
         raise DataError(
@@ -112,7 +122,7 @@ def separator_of(path: Path, lines: Iterable[str], given: str | None) -> str:
     return default if default in header else max((default, *_SEPARATORS), key=header.count)
 
 
-def _lines(stream: Any, encoding: str) -> Iterable[str]:
+def _lines(stream: Any, encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding=_with_mark(encoding), newline="")
 
 

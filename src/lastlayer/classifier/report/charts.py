@@ -6,8 +6,10 @@ from html import escape
 from typing import NamedTuple
 
 from lastlayer.classifier.journal import Epoch
-from lastlayer.decisions import Reliability
+from lastlayer.classifier.report.said import Said
+from lastlayer.decisions import Bin, Reliability
 
+_ENGLISH = Said()
 _WIDTH, _HEIGHT = 420, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 36
 
@@ -39,7 +41,7 @@ class _Frame(NamedTuple):
         return [10.0**power for power in powers]
 
 
-def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) -> str:
+def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float, say: Said = _ENGLISH) -> str:
     """Training and validation loss by epoch, with the best epoch and the loss of knowing nothing."""
     if not epochs:
         return ""
@@ -48,13 +50,13 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) ->
     lowest = max(min([log_classes / 10, *losses]), highest / 10_000)
     frame = _Frame(1, max(len(epochs), 2), lowest / 1.5, highest * 1.5, log_y=True)
     parts = [
-        *_axes(frame, "epoch", "loss (nats, log scale)", whole_x=True),
+        *_axes(frame, say("axis.epoch"), say("axis.loss"), whole_x=True),
         _line(frame, [(e.epoch, e.train_loss) for e in epochs], "train"),
         _line(frame, [(e.epoch, e.validation_log_loss) for e in epochs], "validation"),
         f'<line class="guide" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{frame.y(log_classes)}" '
         f'y2="{frame.y(log_classes)}"/>',
         f'<text class="label" x="{_WIDTH - _RIGHT}" y="{frame.y(log_classes) - 4}" text-anchor="end">'
-        f"knowing nothing: {log_classes:.3f}</text>",
+        f"{escape(say('axis.nothing', loss=f'{log_classes:.3f}'))}</text>",
     ]
     if best_epoch:
         loss = epochs[best_epoch - 1].validation_log_loss
@@ -66,22 +68,22 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float) ->
             f"{loss:.4f}</text>"
         )
     last = epochs[-1]
-    summary = f"Training loss {last.train_loss:.4f} and validation log-loss {last.validation_log_loss:.4f} at the end"
+    summary = f"{say('curves.train')} {last.train_loss:.4f}, {say('curves.validation')} {last.validation_log_loss:.4f}"
     return _svg("".join(parts), summary)
 
 
-def reliability_diagram(found: Reliability) -> str:
+def reliability_diagram(found: Reliability, say: Said = _ENGLISH) -> str:
     """Accuracy of the rows of each confidence, against the diagonal of honest confidence."""
     frame = _Frame(0, 1, 0, 1)
     most = max((each.count for each in found.bins), default=1)
-    parts = _axes(frame, "confidence", "accuracy")
+    parts = _axes(frame, say("axis.confidence"), say("axis.accuracy"))
     for each in found.bins:
         left, right = frame.x(each.low) + 1, frame.x(each.high) - 1
         weight = 0.25 + 0.75 * math.sqrt(each.count / most)
         parts.append(
             f'<rect class="bin" x="{left}" y="{frame.y(each.accuracy)}" width="{max(right - left, 1):.1f}" '
             f'height="{frame.y(0) - frame.y(each.accuracy):.1f}" opacity="{weight:.2f}">'
-            f"<title>{each.count} rows: confidence {each.confidence:.3f}, accuracy {each.accuracy:.3f}</title></rect>"
+            f"<title>{escape(_bin(each, say))}</title></rect>"
         )
         x = frame.x(each.confidence)
         parts.append(
@@ -89,7 +91,25 @@ def reliability_diagram(found: Reliability) -> str:
         )
         parts.append(f'<circle class="best" cx="{x}" cy="{frame.y(each.accuracy)}" r="3"/>')
     parts.append(f'<line class="guide" x1="{frame.x(0)}" y1="{frame.y(0)}" x2="{frame.x(1)}" y2="{frame.y(1)}"/>')
-    return _svg("".join(parts), f"Expected calibration error {found.ece:.4f}")
+    return _svg("".join(parts), f"{say.score('ece')} {found.ece:.4f}")
+
+
+def _bin(each: Bin, say: Said) -> str:
+    confidence, accuracy = f"{each.confidence:.3f}", f"{each.accuracy:.3f}"
+    return say("reliability.bin", count=each.count, confidence=confidence, accuracy=accuracy)
+
+
+def risk_curve(points: Sequence[tuple[float, float]], say: Said = _ENGLISH) -> str:
+    """The share of errors among the rows that the model is surest of, by the share of rows kept."""
+    highest = max((risk for _, risk in points), default=0.0)
+    frame = _Frame(0, 1, 0, min(1.0, 1.15 * highest) or 0.01)
+    parts = [*_axes(frame, say("axis.coverage"), say("axis.risk")), _line(frame, points, "validation")]
+    coverage, risk = points[-1]
+    parts.append(f'<circle class="best" cx="{frame.x(coverage)}" cy="{frame.y(risk)}" r="4"/>')
+    parts.append(
+        f'<text class="label" x="{frame.x(coverage)}" y="{frame.y(risk) - 8}" text-anchor="end">{risk:.1%}</text>'
+    )
+    return _svg("".join(parts), f"{say('axis.risk')}: {risk:.1%}")
 
 
 def _line(frame: _Frame, points: Sequence[tuple[float, float]], name: str) -> str:

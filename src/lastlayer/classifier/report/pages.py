@@ -1,8 +1,7 @@
-"""The report of a run, as one HTML file that needs no network, and its model card."""
+"""The report of a run, as one HTML file that needs no network."""
 
 import base64
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,25 +13,17 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.images import open_picture
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.evaluation import Evaluation, Example
+from lastlayer.classifier.evaluation.scores import ORDER
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.model import ModelSpec
-from lastlayer.classifier.report import charts
+from lastlayer.classifier.report import charts, views
+from lastlayer.classifier.report.said import Said
 from lastlayer.explanation import Trace
 from lastlayer.explanation.html import fragment
+from lastlayer.messages import text
 
-SCORES = {
-    "accuracy": ("accuracy", "share of rows predicted right"),
-    "balanced_accuracy": ("balanced accuracy", "mean of the accuracy of each class"),
-    "micro_f1": ("micro F1", "harmonic mean of precision and recall over all labels of all rows"),
-    "macro_f1": ("macro F1", "mean over the classes of the harmonic mean of precision and recall"),
-    "log_loss": ("log-loss", "mean surprise at the true class, in nats; lower is better"),
-    "brier": ("Brier score", "mean squared distance of the probabilities from the truth; lower is better"),
-    "ece": ("calibration error", "mean gap between confidence and accuracy; lower is better"),
-}
-LOWER_IS_BETTER = ("log_loss", "brier", "ece")
-_WHOLE_MATRIX = 30  # more classes than this: only what is confused most
-_MOST_CONFUSED = 8
+SCORES = {name: (text(f"score.{name}"), text(f"score.{name}.about")) for name in ORDER}
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
 
 
@@ -50,7 +41,8 @@ class Facts:
         notes: What was decided, in order.
         left_out: Rows that could not be used, by name and reason.
         evaluation: Of the test rows, or of the validation rows where there are none.
-        rows: The rows that were evaluated.
+        rows: The rows that were evaluated; None where only what the run keeps of them is there.
+        find: Opens one of them by name where `rows` is None, if its data still stands where it stood.
         explained: One of them, from logits to loss.
         explained_row: Its number among them.
         written: When, as a date.
@@ -65,95 +57,50 @@ class Facts:
     notes: Sequence[str]
     left_out: Sequence[dict[str, str]]
     evaluation: Evaluation
-    rows: Rows
+    rows: Rows | None
     explained: Trace
     explained_row: int
     written: str
+    find: Callable[[str], Rows | None] | None = None
 
 
-def report(facts: Facts) -> str:
-    """Return the report as HTML."""
+def report(facts: Facts, language: str = "en") -> str:
+    """Return the report as HTML, in English or Korean."""
     found = facts.evaluation
-    last = facts.epochs[-1].epoch if facts.epochs else 0
+    say = Said(language)
     return str(
         _template().render(
-            title=f"{Path(facts.data_name).name}: a classifier of {len(found.classes)} classes",
-            subtitle=f"{facts.spec.backbone}, {facts.spec.task.activation}, {facts.written}",
-            scores=[
-                {"name": SCORES[key][0], "meaning": SCORES[key][1], **{k: f"{v:.4f}" for k, v in asdict(score).items()}}
-                for key, score in found.scores.items()
-            ],
-            rows=f"{found.rows:,}",
-            split=found.split,
-            log_classes=f"{found.log_classes:.4f}",
-            prior_entropy=f"{found.prior_entropy:.4f}",
-            hesitation=_hesitation(found),
-            curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes)),
-            curve_note=f"Epoch {facts.best_epoch} of {last} is kept, the one with the lowest validation log-loss.",
-            reliability=_safe(charts.reliability_diagram(found.reliability)),
-            calibration=facts.calibration,
-            classes=found.classes,
-            confusion=_confusion(found) if found.confusion and len(found.classes) <= _WHOLE_MATRIX else None,
-            confused=[
-                {"count": count, "true": true, "predicted": called}
-                for count, true, called in found.confused()[:_MOST_CONFUSED]
-            ],
-            worst=[_example(example, facts.rows) for example in found.worst],
+            language=language,
+            say=say,
+            found=found,
+            title=say("title.labels" if found.kind == "multilabel" else "title", data=Path(facts.data_name).name,
+                      classes=len(found.classes)),
+            subtitle=say("subtitle", backbone=facts.spec.backbone, activation=facts.spec.task.activation,
+                         date=facts.written),
+            scores=views.scores(found, say),
+            split=say(f"split.{found.split}") if found.split in ("test", "validation") else found.split,
+            reasons=[(say.score(name), reason) for name, reason in found.undefined.items()],
+            scale=views.scale(found, say),
+            curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes, say)),
+            curve_note=say("curves.kept", epoch=facts.best_epoch, last=facts.epochs[-1].epoch if facts.epochs else 0),
+            reliability=_safe(charts.reliability_diagram(found.reliability, say)),
+            calibration=facts.calibration if language == "en" else views.temperature(facts.spec.policy, say),
+            risk=_safe(charts.risk_curve(found.risk, say)),
+            costs=views.costs(found),
+            confusion=views.confusion(found),
+            confused=found.confused()[: views.MOST_CONFUSED],
+            classes=views.classes(found),
+            worst=[_example(example, facts) for example in found.worst],
             explained={
-                "name": facts.rows.names[facts.explained_row],
-                "picture": _picture(facts.rows, facts.explained_row),
-                "trace": _safe(fragment(facts.explained)),
+                "name": facts.explained.context["input"],
+                "picture": _picture(*_opened(facts, facts.explained_row, str(facts.explained.context["input"]))),
+                "trace": _safe(fragment(facts.explained, language)),
             },
             notes=facts.notes,
             left_out=facts.left_out,
             settings=_settings(facts.config),
         )
-    )
-
-
-def card(facts: Facts) -> str:
-    """Return the model card as Markdown."""
-    found = facts.evaluation
-    scores = "\n".join(
-        f"| {SCORES[key][0]} | {score.value:.4f} | {score.low:.4f} to {score.high:.4f} |"
-        for key, score in found.scores.items()
-    )
-    notes = "\n".join(f"- {note}" for note in facts.notes)
-    classes = ", ".join(found.classes)
-    return f"""# {Path(facts.data_name).name}
-
-A classifier made by lastlayer on {facts.written}: {facts.spec.backbone}, {facts.spec.task.activation}, \
-{len(found.classes)} classes ({classes}).
-
-## Scores on {found.rows:,} {found.split} rows
-
-| score | value | 95 % interval |
-|---|---|---|
-{scores}
-
-{facts.calibration} A model that knows nothing has log-loss {found.log_classes:.4f}.
-
-## What was decided
-
-{notes}
-
-## Use
-
-```python
-from lastlayer import Classifier
-
-model = Classifier.load("this folder")
-model.predict_proba(inputs)
-```
-
-It answers with one of its classes whatever it is shown; inputs unlike its training data get confident answers too.
-"""
-
-
-def _hesitation(found: Evaluation) -> str:
-    if found["log_loss"] > found.log_classes:
-        return "this one is surprised more than one that knows nothing"
-    return f"this one hesitates as if between {math.exp(found['log_loss']):.2f} classes"
+    )  # fmt: skip
 
 
 @cache
@@ -167,20 +114,15 @@ def _safe(html: str) -> Any:
     return need("markupsafe").Markup(html)  # made by charts and fragment, which escape what they are given
 
 
-def _confusion(found: Evaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "cells": [
-                {"count": count, "heat": f"{0.85 * count / max(sum(row), 1):.3f}", "right": place == index}
-                for place, count in enumerate(row)
-            ],
-        }
-        for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True))
-    ]
+def _opened(facts: Facts, row: int, name: str) -> tuple[Rows | None, int]:
+    """Where a row's inputs are, if they are anywhere."""
+    if facts.rows is not None:
+        return facts.rows, row
+    return (None if facts.find is None else facts.find(name)), 0
 
 
-def _example(example: Example, rows: Rows) -> dict[str, Any]:
+def _example(example: Example, facts: Facts) -> dict[str, Any]:
+    rows, row = _opened(facts, example.row, example.name)
     return {
         "name": example.name,
         "prediction": example.prediction,
@@ -188,14 +130,15 @@ def _example(example: Example, rows: Rows) -> dict[str, Any]:
         "right": example.prediction == example.target,
         "probability": f"{example.probability:.3f}",
         "loss": f"{example.loss:.3f}",
-        "picture": _picture(rows, example.row),
-        "cells": list(rows.data[example.row].items()) if rows.kind == "table" else None,
+        "choices": example.choices,
+        "picture": _picture(rows, row),
+        "cells": list(rows.data[row].items()) if rows is not None and rows.kind == "table" else None,
     }
 
 
-def _picture(rows: Rows, row: int) -> str | None:
+def _picture(rows: Rows | None, row: int) -> str | None:
     """A picture as a data URL, small enough for a report."""
-    if rows.kind != "image":
+    if rows is None or rows.kind != "image":
         return None
     image = open_picture(rows.data[row]["image"], max_pixels=178_956_970).convert("RGB")
     image.thumbnail((_PICTURE, _PICTURE))

@@ -42,7 +42,7 @@ def _call(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> _Call:
     given = [tensor.dtype for tensor in (logits, target, weight, pos_weight) if tensor is not None]
-    focal = options.focal_gamma != 0.0
+    focal = bool(options.focal_gamma != 0.0)
     compute = computed_in(*given, wide=focal)
     x, y = logits, target
     if weight is None and pos_weight is None and x.is_contiguous() and y.is_contiguous():

@@ -68,7 +68,8 @@ def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     z = rows_of(logits)
     rows, classes = z.shape
     smoothing, adjusted = options.label_smoothing, options.softcap is not None or options.temperature != 1.0
-    spec = _spec(logits.dtype, target.dtype, adjusted, smoothing != 0.0, weight is not None)
+    # options may be tensors of one number
+    spec = _spec(logits.dtype, target.dtype, bool(adjusted), bool(smoothing != 0.0), weight is not None)
     spread, weight_sum = _spread(weight, classes, spec) if spec[3] else (None, 0.0)
     per_task, skipped = rows_per_task(classes), options.ignore_index
     soft = spec[4] != ""
@@ -92,7 +93,7 @@ def _forward(
     logits: Tensor, target: Tensor, weight: Tensor | None, options: Options
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, _Call | None, tuple[float, float]]]:
     call = _call(logits, target, weight, options)
-    saved = torch.empty((3, call.rows), dtype=torch.float64)  # top, rest, mass
+    saved = torch.empty((3 if call.spec[4] else 2, call.rows), dtype=torch.float64)  # top, rest; of probabilities: mass
     lse = torch.empty(call.rows, dtype=torch.float64) if options.with_lse else None
     per_row = torch.empty(call.rows, dtype=torch.float64) if options.reduction == "none" else None
     partial = bytearray(8 * _SUMS * call.tasks)

@@ -17,6 +17,7 @@ CHEAP: tuple[Check, ...] = (
     groups.leakage,
     labels.unseen,
     labels.spelling,
+    labels.scripts,
     labels.several_in_one,
     balance.few_rows,
     balance.imbalance,

@@ -9,6 +9,7 @@ from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.data.rows import Label, examples, plural
 from lastlayer.classifier.data.splits import holding
 from lastlayer.classifier.task import in_order
+from lastlayer.messages.wording import option
 
 _PARTS = 3  # training, validation, test
 _FEW = 10
@@ -31,9 +32,9 @@ def few_rows(subject: Subject) -> Iterator[Finding]:
                 f"{plural(len(few), 'class', 'classes')} {'has' if len(few) == 1 else 'have'} fewer than {most} "
                 f"different rows: {examples(said, 5)}. "
                 + (
-                    "They cannot be trained, validated and tested."
+                    "So few cannot train, choose and judge."
                     if severity == "harms"
-                    else "Their scores are uncertain."
+                    else "Scores of so few are uncertain."
                 ),
                 "Add rows, join each to a near class, or remove it.",
                 "kept",
@@ -76,8 +77,8 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
         f"{largest!r} has {most:,} of {total:,} training rows, {smallest!r} {least:,}. A model that knows nothing but "
         f"these shares has a log-loss of {entropy:.3f} nats (the prior entropy; ln C is {equal:.3f}) and an accuracy "
         f"of {most / total:.3f}.",
-        "Compare with these numbers, and look at balanced accuracy. Costs of mistakes move decisions without "
-        "spoiling the probabilities, as class weights do.",
+        "Compare with these numbers, and look at balanced accuracy. Where mistakes on a rare class cost more, say "
+        f"what they cost: {option('cost')}.",
         "kept",
         "kept: the loss counts every row once",
         count=len(counts),

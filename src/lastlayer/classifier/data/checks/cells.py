@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
@@ -63,7 +64,7 @@ def _identifies(name: str, present: Sequence[str], different: int) -> bool:
     if not all(map(_whole, present)):
         return not any(map(_number, present[:_LEAST_ROWS]))
     numbers = [float(cell) for cell in present]
-    steps = sum(later - earlier == 1 for earlier, later in zip(numbers, numbers[1:], strict=False))
+    steps = sum(later - earlier == 1 for earlier, later in pairwise(numbers))
     return steps > 0.9 * (len(numbers) - 1) or (different == len(present) and bool(_IDENTIFIER.search(name)))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
+from lastlayer.classifier.data.contents import different
 from lastlayer.classifier.data.rows import plural
 from lastlayer.messages.wording import option
 
@@ -43,7 +44,7 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
     first = groups[0]
     other = next(row for row in first if labels[row] != labels[first[0]])
     shown = f"{subject.rows.names[first[0]]} ({labels[first[0]]}) and {subject.rows.names[other]} ({labels[other]})"
-    thing = "picture" if subject.rows.kind == "image" else "features"
+    thing = "pictures" if subject.rows.kind == "image" else "features"
     yield Finding(
         "conflicting-labels",
         "harms",
@@ -54,7 +55,7 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
         "kept; without a given split all of them train, and none judges",
         tuple(name for rows in groups for name in subject.names(rows)),
     )
-    contents = len(set(subject.contents))
+    contents = different(subject.contents)
     if not subject.several and len(groups) >= max(3, _MANY * contents):
         where = "folders" if subject.rows.kind == "image" else "classes"
         yield Finding(

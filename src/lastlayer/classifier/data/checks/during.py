@@ -33,9 +33,9 @@ def places_of(rows: Rows, kept: Rows) -> list[int]:
     return places
 
 
-def of_kept(rows: Rows, kept: Rows, values: Sequence[Value]) -> list[Value]:
+def of_kept(rows: Rows, kept: Rows, values: Sequence[Value]) -> Sequence[Value]:
     """What belongs to the kept rows, of what belongs to all."""
-    return [values[row] for row in places_of(rows, kept)]
+    return values if kept is rows else [values[row] for row in places_of(rows, kept)]
 
 
 def parts_of(rows: Rows, kept: Rows, split: Split) -> list[str]:

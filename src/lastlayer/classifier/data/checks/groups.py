@@ -31,8 +31,9 @@ def leakage(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "group-leakage",
             "harms",
-            f"{plural(len(torn), 'group')} of {len(sides):,} {'stands' if len(torn) == 1 else 'stand'} in several splits "
-            f"({plural(len(rows), 'row')}): {examples(sorted(group[1:] for group in torn))}. Scores on rows of a group that was trained on flatter.",
+            f"{plural(len(torn), 'group')} of {len(sides):,} {'stands' if len(torn) == 1 else 'stand'} in several "
+            f"splits ({plural(len(rows), 'row')}): {examples(sorted(group[1:] for group in torn))}. Scores on rows of "
+            "a group that was trained on flatter.",
             "Split by group, or let training split: give it one table or one folder.",
             "left out",
             "rows of such a group are left out of what trains; those that judge are kept",
@@ -54,8 +55,8 @@ def suspects(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 "possible-groups",
                 "note",
-                f"Column {name!r} has {len(counts):,} values in {plural(len(cells), 'row')}: rows with the same one may "
-                "belong together.",
+                f"Column {name!r} has {len(counts):,} values in {plural(len(cells), 'row')}: rows with the same one "
+                "may belong together.",
                 f"If the model will be used on others, keep them on one side of the split: {option('group', name)}.",
                 "kept",
                 "a column like any other",

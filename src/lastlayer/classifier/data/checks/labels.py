@@ -42,8 +42,8 @@ def spelling(subject: Subject) -> Iterator[Finding]:
             slip = not unseen or len(subject.by_label[other]) <= _RARE * most
             (slips if slip else pairs).append((common, other))
     for found, severity, said in (
-        (slips, "harms", "look like one class spelt in two ways"),
-        (pairs, "note", "differ only in case, and each has many rows"),
+        (slips, "harms", "that look like one class spelt in two ways"),
+        (pairs, "note", "that differ only in case, and each has many rows"),
     ):
         if not found:
             continue
@@ -61,6 +61,30 @@ def spelling(subject: Subject) -> Iterator[Finding]:
             tuple(name for _, other in found for name in subject.names(subject.by_label[other])),
             len(found),
         )
+
+
+def scripts(subject: Subject) -> Iterator[Finding]:
+    """Classes with letters of two alphabets that look alike in one word, such as a Cyrillic а in "cat"."""
+    mixed = [label for label in in_order(subject.by_label) if any(map(_mixes, str(label).split()))]
+    if mixed:
+        rows = [row for label in mixed for row in subject.by_label[label]]
+        yield Finding(
+            "mixed-alphabets",
+            "note",
+            f"{plural(len(mixed), 'class', 'classes')} {'has' if len(mixed) == 1 else 'have'} words with letters of "
+            f"several alphabets that look alike: {examples([repr(label) for label in mixed])}.",
+            "Type them again, unless they are meant.",
+            "kept",
+            "kept as written",
+            subject.names(rows),
+            len(mixed),
+        )
+
+
+def _mixes(word: str) -> bool:
+    """Whether a word has letters of two of the alphabets that share shapes."""
+    alphabets = {unicodedata.name(letter, "").split(" ")[0] for letter in word if letter.isalpha()}
+    return len(alphabets & {"LATIN", "CYRILLIC", "GREEK"}) > 1
 
 
 def several_in_one(subject: Subject) -> Iterator[Finding]:
@@ -123,7 +147,7 @@ def unseen(subject: Subject) -> Iterator[Finding]:
             subject.names(rows),
             len(untrained),
         )
-    for part in PARTS[1:]:
+    for part in PARTS[1:] if subject.is_split else ():  # a split that training makes holds what there is
         lacking = [label for label in in_order(where) if part not in where[label] and "train" in where[label]]
         if lacking and part in set(subject.part):
             yield Finding(

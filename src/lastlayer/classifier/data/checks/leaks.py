@@ -92,6 +92,7 @@ def alone(cells: Sequence[str | None], target: np.ndarray) -> float:
 
 
 def as_numbers(cells: Sequence[str | None]) -> np.ndarray | None:
+    """Cells as float64, NaN where missing or infinite; None where any is a word."""
     try:
         values = np.array([np.nan if cell is None else float(cell) for cell in cells])
     except ValueError:

@@ -12,6 +12,7 @@ from lastlayer.classifier.data.checks.subject import PARTS, Subject
 from lastlayer.classifier.data.images import THUMBNAIL
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
+from lastlayer.messages.wording import option
 
 _LEVEL = 0.01  # family-wise, after Holm
 _LEAST_EFFECT = 0.1  # of the Kolmogorov–Smirnov distance, Cramér's V, or 2 × accuracy − 1
@@ -51,13 +52,17 @@ def between_splits(subject: Subject) -> Iterator[Finding]:
             continue
         said = "; ".join(f"{one.feature} ({one.test} {one.effect:.2f}, p {_shown(one.p)})" for one in here[:5])
         more = f"; and {len(here) - 5} more" if len(here) > 5 else ""
+        of_classes = all(one.feature.startswith(("the class", "label ")) for one in here)
         yield Finding(
-            "shifted-split",
-            "harms",
+            "shifted-classes" if of_classes else "shifted-split",
+            "note" if of_classes else "harms",
             f"The {part} split differs from training in {plural(len(here), 'feature')}: {said}{more} (Holm over "
             f"{plural(len(found), 'test')}).",
-            "Ask where the splits come from. If new data will look like training, shuffle and split again; if like "
-            f"{part}, trust the scores and expect worse than in training.",
+            f"Scores on {part} are of its shares of the classes. If the model will be used where they differ again, "
+            f"say so with {option('deploy_prior')}."
+            if of_classes
+            else "Ask where the splits come from. If new data will look like training, shuffle and split again; if "
+            f"like {part}, trust the scores and expect worse than in training.",
             "kept",
             "kept as given",
             count=len(here),

@@ -10,6 +10,7 @@ import numpy as np
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import words
+from lastlayer.classifier.data.contents import repeated
 from lastlayer.classifier.data.images import Seen
 from lastlayer.classifier.data.rows import Answer, Label, Rows
 from lastlayer.classifier.data.tables import arrow
@@ -67,10 +68,7 @@ class Subject:
     @cached_property
     def copies(self) -> list[list[int]]:
         """Rows that are equal, where there are several of them."""
-        found: dict[Hashable, list[int]] = defaultdict(list)
-        for row, content in enumerate(self.contents):
-            found[content].append(row)
-        return [rows for rows in found.values() if len(rows) > 1]
+        return repeated(self.contents)
 
     @cached_property
     def sample(self) -> np.ndarray:

@@ -1,0 +1,32 @@
+"""lastlayer report RUN: write a run's report again, in another language or elsewhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    lang: Annotated[str | None, typer.Option(help="en or ko; that of the run.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A new HTML file; RUN/report.LANG.html.")] = None,
+) -> int:
+    """Write the report of a run as one HTML file that needs no network.
+
+    Pictures and cells of rows are shown where the data still stands where it stood.
+    """
+    from lastlayer.cli import console
+
+    with console.loading():
+        from lastlayer.classifier import Classifier
+        from lastlayer.classifier.files import cannot_write
+
+    model = Classifier.load(run)
+    html = model.report(lang)
+    path = output or run / f"report.{lang or model.config.lang}.html"
+    try:
+        path.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    console.out().print(f"Report: {path}")
+    return 0
