@@ -13,8 +13,9 @@ from lastlayer.classifier import export as exporting
 from lastlayer.classifier import fitting, resuming, run_folder, streaming
 from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import KINDS, Config
-from lastlayer.classifier.data import images, inputs, sources
+from lastlayer.classifier.data import images, inputs, sources, typed
 from lastlayer.classifier.data.chunks import Numbered
+from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
 from lastlayer.classifier.deciding import SETTINGS
@@ -125,7 +126,8 @@ class Classifier:
 
         Args:
             x: Images: a path, a folder, a Pillow image, a uint8 array, or a list of these. Tables: a path, a
-                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. Or the tensors that `read` returns.
+                DataFrame, a `datasets.Dataset`, a dictionary or a list of them. One column of text: also a text, a
+                list of texts, or a .txt file with a text a line. Or the tensors that `read` returns.
 
         Raises:
             DataError: the inputs cannot be read.
@@ -417,7 +419,15 @@ class Classifier:
 
     def _open(self, x: Any) -> Rows:
         record = self._trained()
-        return inputs.open_inputs(x, record.spec.kind, record.config)
+        rows = self._texts(x)
+        return rows if rows is not None else inputs.open_inputs(x, record.spec.kind, record.config)
+
+    def _texts(self, x: Any) -> Rows | None:
+        """What is no table, for a classifier that reads one column of text: the texts themselves."""
+        record = self._trained()
+        spec = record.spec.preprocessing
+        column = spec.only_text if isinstance(spec, TableSpec) else None
+        return None if column is None else typed.texts(x, column, record.config)
 
     def _labelled(self, data: Any) -> Rows:
         record, journal = self._trained(), Journal(Silent())

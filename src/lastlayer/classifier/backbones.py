@@ -46,9 +46,9 @@ def check(config: Config, kind: str) -> None:
         _known(name)
 
 
-def brings_weights(name: str) -> bool:
-    """Whether it starts from weights without being asked to: who names a folder names what is in it."""
-    return encoders.in_folder(name)
+def starts_from_weights(config: Config) -> bool:
+    """Whether to begin with published weights: who names a folder names what is in it."""
+    return config.pretrained or encoders.in_folder(config.backbone)
 
 
 def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
@@ -148,8 +148,10 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
                     f"The published weights of {name} cannot be had ({reason}): training starts from scratch, "
                     "which needs more data and more epochs."
                 )
+    has_weights = model is not None
     model = timm.create_model(name, pretrained=False, **options) if model is None else model
-    network = nn.Sequential(Standardise(spec), model)
+    network = Published(Standardise(spec), model)
+    network.pretrained = has_weights
     try:
         with torch.no_grad():
             example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8)
@@ -162,6 +164,12 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
     if features.dim() != 2:
         raise ConfigError(f"{name} gives features of shape {tuple(features.shape[1:])}; expected one vector per image.")
     return network, int(features.shape[1])
+
+
+class Published(nn.Sequential):
+    """Pixels, standardised, through a model of timm; `pretrained` says whether its weights are the published ones."""
+
+    pretrained = False
 
 
 class Standardise(nn.Module):

@@ -45,6 +45,9 @@ class Config:
         backbone: "auto", "small-cnn", "mlps", "mlp", "ngrams", the name of a timm model, or name or folder of a text
             encoder of transformers.
         pretrained: Start from the published weights of the timm model or the text encoder.
+        freeze: Keep the published weights of the backbone as they are: its features are computed once, and the head is
+            trained on them.
+        finetune_epochs: After that train backbone and head together, 40 times more slowly, for at most so many epochs.
         epochs: At most so many passes over the training rows.
         patience: Stop after so many epochs without a lower validation log-loss.
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
@@ -104,6 +107,8 @@ class Config:
     image_size: int | None = None
     backbone: str = "auto"
     pretrained: bool = False
+    freeze: bool = False
+    finetune_epochs: int = 0
     epochs: int = 60
     patience: int = 10
     batch_size: int | None = None
@@ -226,6 +231,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("test", 0.0, 0.9),
     ("image_size", 4, 4096),
     ("epochs", 1, 1_000_000),
+    ("finetune_epochs", 0, 1_000_000),
     ("patience", 1, 1_000_000),
     ("batch_size", 1, 1_000_000),
     ("lr", 1e-8, 10),

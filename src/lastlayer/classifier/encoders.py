@@ -90,6 +90,8 @@ def _explained(backbone: str, is_folder: bool) -> Iterator[None]:
     transformers = need("transformers", extra="text")
     verbosity = transformers.utils.logging.get_verbosity()
     transformers.utils.logging.set_verbosity_error()
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
     name = backbone.removeprefix(_PREFIX)
     try:
         with hub.in_short():
@@ -100,7 +102,11 @@ def _explained(backbone: str, is_folder: bool) -> Iterator[None]:
         cause = error
     finally:
         transformers.utils.logging.set_verbosity(verbosity)
-    near = did_you_mean(name, _KNOWN)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+    near = "" if name in _KNOWN else did_you_mean(name, _KNOWN)
+    if name[:1] in (".", "/", "~") and not is_folder:
+        raise ConfigError(f"there is no folder {name!r} to read a text encoder from.") from cause
     if is_folder:
         raise ConfigError(
             f"the folder {name} holds no encoder that transformers can open ({reason}). Expected config.json, "

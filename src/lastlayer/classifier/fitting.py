@@ -16,6 +16,7 @@ from lastlayer.classifier import (
     backbones,
     deciding,
     diagnosis,
+    frozen,
     objective,
     processes,
     resuming,
@@ -93,6 +94,7 @@ def fit(
             backbones.check(config, checked_kind(source, config))
             deciding.check(config)
             objective.check(config)
+            frozen.check(config)
             augmentation.check(config)
             if earlier is not None and keeping is not None:
                 resuming.check(keeping, earlier, about, journal)
@@ -115,8 +117,7 @@ def fit(
         claims.enter_context(torch.backends.cudnn.flags(deterministic=True))
         request = claims.enter_context(stop_on_interrupt())
         torch.manual_seed(config.seed)
-        pretrained = config.pretrained or backbones.brings_weights(config.backbone)
-        network = Network(spec, pretrained=pretrained, journal=journal)
+        network = Network(spec, pretrained=backbones.starts_from_weights(config), journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
@@ -233,7 +234,7 @@ def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, reque
     loss = _objective(ready, config, quiet)
     spec = ModelSpec(ready.task, backbone, preprocessing, _stated(ready, config, loss), loss)
     torch.manual_seed(config.seed)
-    network = Network(spec, pretrained=config.pretrained, journal=quiet)
+    network = Network(spec, pretrained=backbones.starts_from_weights(config), journal=quiet)
     parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
     keeper = Keeper(None, config.checkpoint_minutes, helper)
     history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
@@ -279,10 +280,9 @@ def _train(
         f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
         f"{together}"
     )
-    history = training.train(
+    history = frozen.train(
         network,
-        parts["train"],
-        parts["validation"],
+        parts,
         config,
         kind=ready.rows.kind,
         journal=journal,

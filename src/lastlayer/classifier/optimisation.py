@@ -1,6 +1,7 @@
 """The optimizer, and how its learning rate goes over a training: a function of the step, which needs no memory."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,14 +9,21 @@ from torch import nn
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.members import TableMembers
+from lastlayer.classifier.texts import TextTable
 
+SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """AdamW over all weights."""
+    """AdamW over all weights; those that a text encoder was published with change more slowly than the rest."""
     rate, decay = step_size(network, config)
-    return torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
+    slow = [] if config.freeze else list(published(network))
+    own = {id(weight) for weight in slow}
+    groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in own]}]
+    if slow:
+        groups.append({"params": slow, "lr": rate / SLOWER, "slower": SLOWER})
+    return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
 
 
 def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
@@ -23,6 +31,13 @@ def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
     of_members = isinstance(getattr(network, "backbone", None), TableMembers)
     rate, decay = (1e-3, 0.3) if of_members else (2e-3, 0.01)
     return rate if config.lr is None else config.lr, decay if config.weight_decay is None else config.weight_decay
+
+
+def published(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights of a text encoder that did not start at random."""
+    backbone = getattr(network, "backbone", None)
+    if isinstance(backbone, TextTable) and backbone.pretrained and backbone.encoder is not None:
+        yield from backbone.encoder.parameters()
 
 
 def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
@@ -51,4 +66,4 @@ def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
 def set_rate(optimizer: Any, rate: float) -> None:
     """Give every group of weights a learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate / group.get("slower", 1)

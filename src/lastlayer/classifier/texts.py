@@ -65,15 +65,18 @@ class TextTable(nn.Module):
             else None
         )
         self.others = others
+        self.pretrained = pretrained and self.encoder is not None
         widths = [bag.features for bag in bags] + ([] if others is None else [others.features])
         widths += [] if self.encoder is None else [self.encoder.features] * len(spec.texts)
         self.features = sum(widths)
 
     def forward(self, numbers: Tensor, indices: Tensor, *texts: Tensor) -> Tensor:
         """(rows, numbers), (rows, categories), and ids and weights of each text column, to (rows, features)."""
+        read = self.read_texts(*texts)
+        return read if self.others is None else torch.cat([read, self.others(numbers, indices)], 1)
+
+    def read_texts(self, *texts: Tensor) -> Tensor:
+        """Ids and weights of each text column to (rows, features) of the texts alone."""
         pairs = list(zip(texts[::2], texts[1::2], strict=True))
-        read = self.readers if self.encoder is None else [self.encoder] * len(pairs)
-        parts = [reader(*pair) for reader, pair in zip(read, pairs, strict=True)]
-        if self.others is not None:
-            parts.append(self.others(numbers, indices))
-        return torch.cat(parts, 1)
+        readers = self.readers if self.encoder is None else [self.encoder] * len(pairs)
+        return torch.cat([reader(*pair) for reader, pair in zip(readers, pairs, strict=True)], 1)

@@ -98,6 +98,13 @@ def command(
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained", help="Start from published weights.", rich_help_panel=_MODEL)
     ] = None,
+    freeze: Annotated[
+        bool | None,
+        typer.Option("--freeze", help="Keep these weights; train the head on their features.", rich_help_panel=_MODEL),
+    ] = None,
+    finetune_epochs: Annotated[
+        int | None, typer.Option(help="Then train all of it, slowly, so long.", rich_help_panel=_MODEL)
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option(help="Side that images are brought to.", rich_help_panel=_MODEL)
     ] = None,

@@ -18,7 +18,7 @@ from lastlayer.classifier.data.text_columns import TextSpec, learn_text, looks_l
 from lastlayer.classifier.data.text_rows import TextRows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
-from lastlayer.errors import ColumnError, DataError, did_you_mean
+from lastlayer.errors import ColumnError, ConfigError, DataError, did_you_mean
 from lastlayer.messages.wording import option
 
 _ALMOST_NUMERIC = 0.95  # share of numbers from which a column is numeric and its other cells are missing
@@ -179,6 +179,11 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
                 f"there is no column {name!r} to ignore, or to take as categories or text."
                 f"{did_you_mean(name, data.column_names)} The columns are: {examples(data.column_names, 12)}."
             )
+    both = sorted(set(config.text) & set(config.categorical))
+    if both:
+        raise ConfigError(
+            f"column {both[0]!r} is named as both {option('text')} and {option('categorical')}: take one."
+        )
     table = arrow(data)
     learnt = [
         _learn(name, table.column(name), config, journal) for name in data.column_names if name not in config.ignore

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer.classifier.data.text_rows import LONGEST, TextRows, readable_text
+from lastlayer.classifier.data.text_rows import LONGEST, TextRows, readable_text, tokenizer_of
 from lastlayer.classifier.extras import need
 
-SUBWORDS = 8_000  # of the tokenizer, at most
+SUBWORDS = 2_000  # of the tokenizer, at most: with more, Korean endings stay within their words
 MOST = 32_768  # n-grams of each kind: those in the most training rows
 _LEAST_ROWS = 2  # what stands in one row alone says nothing of others
 _MOST_OF_A_TEXT = 4_096  # n-grams of one text, the heaviest: a long one costs no more
@@ -103,7 +103,7 @@ class NGrams:
 
     @cached_property
     def _library(self) -> Any:
-        return need("tokenizers").Tokenizer.from_str(self.tokenizer)
+        return tokenizer_of(self.tokenizer)
 
     @cached_property
     def _vocabularies(self) -> tuple["_Vocabulary", "_Vocabulary"]:
@@ -151,14 +151,17 @@ class NGrams:
 
 
 def _trained(texts: Sequence[str]) -> str:
-    """A tokenizer as JSON: byte-pair encoding within words, and each sign of punctuation by itself."""
+    """A tokenizer as JSON: byte-pair encoding within words, and each sign of punctuation by itself.
+
+    A word begins with "▁". Marking its other subwords instead ("##") would give another vocabulary in every process:
+    the library then numbers letters in the order of a hash table, and breaks ties of pairs by these numbers.
+    """
     library = need("tokenizers")
-    tokenizer = library.Tokenizer(library.models.BPE(unk_token=_UNKNOWN, continuing_subword_prefix="##"))
+    tokenizer = library.Tokenizer(library.models.BPE(unk_token=_UNKNOWN))
     tokenizer.normalizer = library.normalizers.Sequence([library.normalizers.NFKC(), library.normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
-    trainer = library.trainers.BpeTrainer(
-        vocab_size=SUBWORDS, special_tokens=[_UNKNOWN], continuing_subword_prefix="##", show_progress=False
-    )
+    marked = library.pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.pre_tokenizer = library.pre_tokenizers.Sequence([library.pre_tokenizers.BertPreTokenizer(), marked])
+    trainer = library.trainers.BpeTrainer(vocab_size=SUBWORDS, special_tokens=[_UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     made: str = tokenizer.to_str()
     return made
@@ -193,6 +196,8 @@ class _Line:
                 within = within[:count] | (self.gaps[size - 2 : size - 2 + count] if size > 2 else False)
             if size in self.sizes:
                 fine = ~(within | self.ends[:count] | self.ends[size - 1 :])
+                if size == 2:
+                    fine &= ~(self.gaps[:-1] & self.gaps[1:])  # the two spaces around an empty text
                 starts = np.flatnonzero(fine)
                 yield size, starts, hashes[starts]
 

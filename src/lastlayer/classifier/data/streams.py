@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import blocks, images, inputs, sources, tables
+from lastlayer.classifier.data import blocks, images, inputs, sources, tables, typed
 from lastlayer.classifier.data.chunks import PICTURES, Chunk, of_rows
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.csv_stream import CsvChunks
@@ -34,6 +34,7 @@ class Door:
     def __init__(self, kind: str, preprocessing: Any, config: Config) -> None:
         self.kind, self.config = kind, config
         self.wanted: Sequence[Column] | None = None
+        self.text = preprocessing.only_text if isinstance(preprocessing, TableSpec) else None
         if isinstance(preprocessing, TableSpec):
             self.wanted = preprocessing.columns
         elif kind == "image" and config.image is not None:
@@ -64,9 +65,16 @@ class Door:
             raise failed[0][1]
 
     def _together(self, given: Sequence[Any]) -> Iterator[Any]:
-        """Single pictures one after the other are one input: a batch holds many."""
+        """Single pictures one after the other are one input, and so are texts: a batch holds many."""
         files: list[Path] = []
+        texts: list[str] = []
         for source in given:
+            if self.text is not None and isinstance(source, str) and not typed.names_a_table(source):
+                texts.append(source)
+                continue
+            if texts:
+                yield texts
+                texts = []
             if self.kind == "image" and isinstance(source, (str, Path)) and _is_picture(source):
                 files.append(Path(source))
                 continue
@@ -74,8 +82,8 @@ class Door:
                 yield files
                 files = []
             yield source
-        if files:
-            yield files
+        if files or texts:
+            yield files or texts
 
     def open(self, source: Any) -> Iterator[Chunk]:
         """The rows of one input.
@@ -101,6 +109,9 @@ class Door:
             return self._stream(iter([source] if source.strip() else []))
         if hasattr(source, "read"):
             return self._stream(blocks.as_they_come(source))
+        rows = None if self.text is None else typed.texts(source, self.text, self.config)
+        if rows is not None:
+            return of_rows(rows, self._size())
         if isinstance(source, (str, Path)):
             return self._named(str(source))
         if isinstance(source, Iterator):
@@ -229,7 +240,9 @@ class Door:
                 break
         if not first.strip():
             return
-        if self.kind == "table":
+        if self.text is not None and not typed.holds_a_table(first, self.text, self.config):
+            yield from typed.lines("stdin", _with_last(_again(first, content)), self.text, self.config)
+        elif self.kind == "table":
             reader = self._json("stdin") if first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else self._csv("stdin")
             yield from _fed_blocks(reader, _again(first, content))
         elif self.kind == "image":

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lastlayer.classifier.extras import need
 
 LONGEST = 1_000_000  # characters of a text that are read: what n-grams of more would need is no longer small
 
@@ -60,3 +63,11 @@ def readable_text(cell: str | None) -> str:
     ('', 'a?')
     """
     return "" if cell is None else cell[:LONGEST].encode("utf-8", "replace").decode("utf-8")
+
+
+def tokenizer_of(text: str) -> Any:
+    """A tokenizer of the `tokenizers` library from its JSON; what cannot be one is a ValueError."""
+    try:
+        return need("tokenizers").Tokenizer.from_str(text)
+    except Exception as error:
+        raise ValueError(f"no tokenizer: {error}") from error

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lastlayer.classifier.data.text_rows import TextRows, readable_text
-from lastlayer.classifier.extras import need
+from lastlayer.classifier.data.text_rows import TextRows, readable_text, tokenizer_of
 
 _CHUNK = 2_000  # texts at a time
 
@@ -65,7 +64,7 @@ class Tokens:
 
     @cached_property
     def _library(self) -> Any:
-        library = need("tokenizers").Tokenizer.from_str(self.tokenizer)
+        library = tokenizer_of(self.tokenizer)
         library.no_padding()
         library.enable_truncation(self.longest)
         return library
