@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from lastlayer.classifier import training
-from lastlayer.classifier.backbones import SMALL_CNN
-from lastlayer.classifier.batches import Examples, SeededBatches, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.images import from_pictures
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.loop import Loop
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.batches import Examples, SeededBatches, loader
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.loop import Loop
+from lastlayer.classifier.network.backbones import SMALL_CNN
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from lastlayer.classifier import training
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.cli import run
 from tests.classifier.test_training import toy
 

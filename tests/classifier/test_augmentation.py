@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from lastlayer import Classifier
-from lastlayer.classifier import augmentation, tracking
-from lastlayer.classifier.augmentation import Augmentation, Mixing, Varied
-from lastlayer.classifier.batches import Batch, Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.images import from_pictures
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.journal import Journal, Silent
+from lastlayer.classifier.learning import augmentation, tracking
+from lastlayer.classifier.learning.augmentation import Augmentation, Mixing, Varied
+from lastlayer.classifier.learning.batches import Batch, Examples
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError, MissingExtraError
 from tests.classifier.conftest import flowers

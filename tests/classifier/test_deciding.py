@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from lastlayer import Classifier
-from lastlayer.classifier import deciding, fitting
+from lastlayer.classifier import fitting
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.network.model import ModelSpec
+from lastlayer.classifier.policy import deciding
+from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.task import Task
-from lastlayer.classifier.telling import explained
 from lastlayer.decisions import Policy, measured_coverage
 from lastlayer.errors import ConfigError
 from tests.decisions.made import honest, honest_labels

@@ -3,8 +3,8 @@
 import torch
 
 from lastlayer.classifier.data.columns import Column, TableSpec
-from lastlayer.classifier.members import MEMBERS, TableMembers, _owner
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.network.members import MEMBERS, TableMembers, _owner
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 

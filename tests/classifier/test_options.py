@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from lastlayer import Classifier
-from lastlayer.classifier import objective, optimisation, training
-from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.loop import Loop, in_parts
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.objective import Objective
+from lastlayer.classifier.learning import objective, optimisation, training
+from lastlayer.classifier.learning.batches import Examples
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.loop import Loop, in_parts
+from lastlayer.classifier.learning.objective import Objective
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, DataNotFoundError

@@ -13,14 +13,14 @@ import torch
 from torch.nn import functional as F
 
 from lastlayer import Classifier
-from lastlayer.classifier import training
-from lastlayer.classifier.batches import Examples, SeededBatches
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.batches import Examples, SeededBatches
+from lastlayer.classifier.learning.interrupts import StopRequest, stop_on_interrupt
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from tests.classifier.conftest import flowers, write_digits

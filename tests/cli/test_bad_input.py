@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from lastlayer import Classifier, cli
-from lastlayer.classifier import training
+from lastlayer.classifier.learning import training
 from lastlayer.cli.scores import prediction_table
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
     binary_run,

@@ -11,22 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import (
-    augmentation,
-    backbones,
-    deciding,
-    diagnosis,
-    frozen,
-    objective,
-    processes,
-    resuming,
-    run_folder,
-    sentences,
-    tracking,
-    training,
-)
-from lastlayer.classifier.batches import Examples
-from lastlayer.classifier.checkpoints import Checkpoint
+from lastlayer.classifier import diagnosis, run_folder
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.checks import Finding
@@ -41,18 +26,23 @@ from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
-from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.objective import Objective
+from lastlayer.classifier.learning import augmentation, frozen, objective, processes, resuming, tracking, training
+from lastlayer.classifier.learning.batches import Examples
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.interrupts import StopRequest, stop_on_interrupt
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.objective import Objective
+from lastlayer.classifier.learning.resuming import Begun
+from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.network import backbones
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.policy import deciding, sentences
+from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.report import Facts, card, report, views
 from lastlayer.classifier.report.said import Said
-from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
-from lastlayer.classifier.telling import explained
-from lastlayer.classifier.tracking import Trackers
 from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option

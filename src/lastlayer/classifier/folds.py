@@ -16,7 +16,7 @@ from lastlayer.classifier.data.splits import Split, strata, taken
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import DataError

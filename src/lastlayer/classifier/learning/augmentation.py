@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lastlayer.classifier.batches import Batch, Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.learning.batches import Batch, Examples
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from lastlayer.classifier import deciding, fitting, sentences
+from lastlayer.classifier import fitting
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.run_folder import Record
 from lastlayer.errors import RunError
 

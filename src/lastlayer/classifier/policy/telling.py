@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.explanation import Trace, explain
