@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lastlayer import Classifier
-from lastlayer.classifier import fitting
+from lastlayer.classifier import recall
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.policy import deciding
@@ -25,7 +25,7 @@ LABELS = ("red", "green", "blue", "rare")
 
 def kept(model, part):
     """The logits and the truth of a part, as the run keeps them."""
-    return fitting.kept_part(model.record, part)
+    return recall.kept_part(model.record, part)
 
 
 def spam(rows=600, seed=0):

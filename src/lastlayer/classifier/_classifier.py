@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
-from lastlayer.classifier import fitting, run_folder
+from lastlayer.classifier import fitting, preparing, recall, run_folder
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources, typed
 from lastlayer.classifier.data.chunks import Numbered
@@ -273,12 +273,12 @@ class Classifier:
         """Labelled rows and the logits of this classifier for them; `data` as for `evaluate`."""
         record = self._trained()
         if data is None:
-            return fitting.kept_rows(record)
+            return recall.kept_rows(record)
         rows = self._labelled(data)
         target = record.spec.task.targets(rows.labels or [])
         found = self._predicted(rows).refuse_problems()
         task, policy = record.spec.task, record.spec.policy
-        return JudgedRows(found.logits, target, rows.names, task, policy, fitting.name_of(data))
+        return JudgedRows(found.logits, target, rows.names, task, policy, preparing.name_of(data))
 
     def report(self, language: str | None = None) -> str:
         """Return the report of the run as HTML, in "en" or "ko"; None takes that of the run.
@@ -294,7 +294,7 @@ class Classifier:
             except LastLayerError:  # it has changed since, and the report does without
                 return None
 
-        return report(fitting.facts_of(record, find), language or record.config.lang)
+        return report(recall.facts_of(record, find), language or record.config.lang)
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
@@ -312,9 +312,9 @@ class Classifier:
             DataError: not exactly one input, or one that cannot be read.
         """
         record = self._trained()
-        name = fitting.judged_again(record).worst[0].name if x is None else x
+        name = recall.judged_again(record).worst[0].name if x is None else x
         if isinstance(name, str) and (x is None or not is_there(name)):
-            kept = fitting.kept_row(record, name)
+            kept = recall.kept_row(record, name)
             if kept is not None:
                 return self._explained(kept[0], kept[1] if target is None else target, name, source=self._again(name))
         rows = self._open(x)
@@ -337,7 +337,7 @@ class Classifier:
 
     def _again(self, name: str) -> str | None:
         """Where a row of the run's own data can still be found."""
-        path = fitting.where_was(self._trained(), name)
+        path = recall.where_was(self._trained(), name)
         return path if path.startswith(f"{sources.DIGITS}#") or is_there(path.rpartition("#")[0] or path) else None
 
     def read(self, x: Any) -> tuple[Tensor, ...]:
@@ -436,8 +436,8 @@ class Classifier:
         kind = "image" if sources.kind_of(data).startswith("image") or record.config.image is not None else "table"
         if kind != record.spec.kind:
             raise DataError(
-                f"this classifier reads {KINDS[record.spec.kind]}, and {fitting.name_of(data)} is {KINDS[kind]}: name "
-                "data of the kind that it was trained on."
+                f"this classifier reads {KINDS[record.spec.kind]}, and {preparing.name_of(data)} is {KINDS[kind]}: "
+                "name data of the kind that it was trained on."
             )
         rows = sources.open_labelled(data, record.config, journal, training=False)
         if kind == "image":

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lastlayer.classifier import fitting
+from lastlayer.classifier import preparing
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import checks, images, sources, tables
 from lastlayer.classifier.data.checks import Finding, Subject
@@ -100,8 +100,8 @@ def preflight(
 
 def look(data: Any, config: Config, journal: Journal) -> Preflight:
     """The same for settings that are checked already."""
-    fitting.checked_kind(data, config)
-    name = fitting.name_of(data)
+    preparing.checked_kind(data, config)
+    name = preparing.name_of(data)
     quiet = Journal(Silent())
     findings: list[Finding] = []
     try:
@@ -112,7 +112,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
         stops = replace(_stops("cannot-be-read", error), **_ragged(data, config))
         return Preflight(name, (*findings, stops), {}, {})
     try:
-        check_labels(rows.labels or [], config, fitting.class_folders(data))
+        check_labels(rows.labels or [], config, preparing.class_folders(data))
         if rows.kind == "table":
             check_features(rows.data, config)
     except (ConfigError, ColumnError):
@@ -121,7 +121,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
         findings.append(_stops("cannot-be-trained-on", error))
     contents = [one.digest for one in seen] if rows.kind == "image" else contents_of(rows, config)
     part, problem = _parts(rows, contents, config, quiet)
-    subject = Subject(rows, contents, config, part, seen, fitting.class_folders(data))
+    subject = Subject(rows, contents, config, part, seen, preparing.class_folders(data))
     findings += checks.found(subject, checks.CHEAP)
     if problem is not None and not any(one.severity == "stops" for one in findings):
         findings.append(_stops("cannot-be-split", problem))

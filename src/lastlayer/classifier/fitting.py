@@ -2,9 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,10 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier import diagnosis, run_folder
-from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
-from lastlayer.classifier.data import images, sources
-from lastlayer.classifier.data.checks import Finding
-from lastlayer.classifier.data.checks import during as checks
-from lastlayer.classifier.data.columns import TableSpec, check_features, learn_columns
-from lastlayer.classifier.data.contents import contents_of
-from lastlayer.classifier.data.groups import with_groups
-from lastlayer.classifier.data.images import Seen
-from lastlayer.classifier.data.pixels import ImageSpec, learn_pixels, median_size
-from lastlayer.classifier.data.rows import Answer, Rows, plural
-from lastlayer.classifier.data.splits import Split, split_rows
-from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.rows import plural
+from lastlayer.classifier.data.splits import Split
+from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.journal import Journal, Listener, Silent
@@ -39,31 +30,10 @@ from lastlayer.classifier.network import backbones
 from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.policy.telling import explained
-from lastlayer.classifier.report import Facts, card, report, views
-from lastlayer.classifier.report.said import Said
+from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, learn, name_of, prepare
+from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
-from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.decisions import Policy
-from lastlayer.errors import ConfigError
-from lastlayer.messages.wording import option
-
-_LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
-
-
-@dataclass
-class _Prepared:
-    """Rows ready to train on."""
-
-    rows: Rows
-    split: Split
-    task: Task
-    target: Tensor
-    backbone: str
-    preprocessing: ImageSpec | TableSpec
-    findings: list[Finding]
-    contents: Sequence[Hashable]  # equal where rows are
-    seen: dict[str, Seen]
-    fingerprint: str
 
 
 def fit(
@@ -93,7 +63,7 @@ def fit(
                 claims.enter_context(run_folder.claimed(folder))
                 resuming.begin(folder, about)
                 claims.enter_context(resuming.held(folder))
-            ready = _prepare(source, config, journal)
+            ready = prepare(source, config, journal)
             if config.folds is not None:
                 cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
             loss = _objective(ready, config, journal)
@@ -110,7 +80,7 @@ def fit(
         network = Network(spec, pretrained=backbones.starts_from_weights(config), journal=journal)
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
-        parts = {name: _examples(ready, rows) for name, rows in ready.split._asdict().items() if rows}
+        parts = {name: examples_of(ready, rows) for name, rows in ready.split._asdict().items() if rows}
         trackers = Trackers(helper, keeping, config, about.id)
         history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         folds = None
@@ -141,91 +111,16 @@ def _begun(source: Any, config: Config, helper: Any, earlier: Begun | None) -> B
     return Begun(config, data, helper.num_processes, run_folder.versions(), name)
 
 
-def checked_kind(source: Any, config: Config) -> str:
-    """What kind of data this is; settings that say nothing about that kind are refused, before any of it is read."""
-    kind = sources.kind_of(source)
-    of_images = kind.startswith("image") or config.image is not None
-    for name in config.given():
-        kinds = APPLIES_TO.get(name, (kind,))
-        if kind not in kinds and not (of_images and "image" in kinds):
-            raise ConfigError(
-                f"{option(name)} is for {KINDS[kinds[0]]}, and {name_of(source)} is {KINDS[kind]}: leave it out."
-            )
-    return "image" if of_images else "table"
-
-
-def _prepare(source: Any, config: Config, journal: Journal) -> _Prepared:
-    rows = with_groups(sources.open_labelled(source, config, journal), config, journal)
-    labels = rows.labels or []
-    check_labels(labels, config, class_folders(source))
-    if rows.kind == "table":
-        check_features(rows.data, config)
-    seen: dict[str, Seen] = {}
-    if rows.kind == "image":
-        rows, looks = images.leave_out_unreadable(
-            rows,
-            max_pixels=config.max_pixels,
-            strict=config.strict,
-            journal=journal,
-            advice=f", or leave {option('strict', True)} out to go on without",
-        )
-        seen = dict(zip(rows.names, looks, strict=True))
-        check_labels(rows.labels or [], config, class_folders(source))
-    contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
-    whole = rows
-    rows, split = split_rows(
-        whole,
-        contents,
-        validation=config.validation,
-        calibration=config.calibration,
-        test=config.test,
-        seed=config.seed,
-        journal=journal,
-    )
-    found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
-    contents = checks.of_kept(whole, rows, contents)
-    labels = rows.labels or []
-    task = infer_task(labels, split.train, config, journal)
-    target = task.targets(labels)
-    backbone, preprocessing = _learn(rows, split, seen, config, journal)
-    fingerprint = resuming.fingerprint(rows, contents, split._asdict(), target)
-    return _Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
-
-
-def _learn(
-    rows: Rows, split: Split, seen: dict[str, Seen], config: Config, journal: Journal
-) -> tuple[str, ImageSpec | TableSpec]:
-    """The backbone, and how inputs become tensors, from training rows only."""
-    training_rows = rows.select(split.train)
-    looks = [seen[name] for name in training_rows.names] if seen else []
-    backbone, size = backbones.choose(config, rows.kind, median_size(looks) if looks else 0, journal)
-    if rows.kind == "image":
-        return backbone, learn_pixels(list(training_rows.data["image"]), looks, size, config.max_pixels)
-    columns = learn_columns(_sample(training_rows.data, journal), config, journal)
-    return backbones.for_columns(config, columns, journal), columns
-
-
-def _sample(data: Any, journal: Journal) -> Any:
-    """The rows that scales, categories and words are learnt from: all, or an even sample of very many."""
-    step = -(-len(data) // _LEARN_FROM)
-    if step < 2:
-        return data
-    journal.say(
-        f"What columns hold is learnt from {-(-len(data) // step):,} training rows of {len(data):,}, evenly taken."
-    )
-    return data.select(range(0, len(data), step))
-
-
-def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
+def _judge_fold(ready: Prepared, split: Split, fold: int, config: Config, request: StopRequest, helper: Any) -> Judged:
     """Train as for the final model, in silence, and give calibrated logits of the rows that are held out."""
     quiet, config = Journal(Silent()), replace(config, seed=config.seed + fold)
-    backbone, preprocessing = _learn(ready.rows, split, ready.seen, config, quiet)
+    backbone, preprocessing = learn(ready.rows, split, ready.seen, config, quiet)
     ready = replace(ready, split=split, backbone=backbone, preprocessing=preprocessing)
     loss = _objective(ready, config, quiet)
     spec = ModelSpec(ready.task, backbone, preprocessing, _stated(ready, config, loss), loss)
     torch.manual_seed(config.seed)
     network = Network(spec, pretrained=backbones.starts_from_weights(config), journal=quiet)
-    parts = {name: _examples(ready, rows) for name, rows in split._asdict().items() if rows}
+    parts = {name: examples_of(ready, rows) for name, rows in split._asdict().items() if rows}
     keeper = Keeper(None, config.checkpoint_minutes, helper)
     history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
     workers = training.workers(config, ready.rows.kind)
@@ -237,21 +132,10 @@ def _judge_fold(ready: _Prepared, split: Split, fold: int, config: Config, reque
     return Judged(of_training.logits(judged), not history.interrupted)
 
 
-def class_folders(source: Any) -> Sequence[str]:
-    """The class folders, so that empty ones count as classes too."""
-    path = Path(source) if isinstance(source, (str, Path)) and source != sources.DIGITS else None
-    is_images = path is not None and path.is_dir() and sources.kind_of(path) == "image"
-    return images.class_folders(path) if path is not None and is_images else ()
-
-
-def _examples(ready: _Prepared, rows: list[int]) -> Examples:
-    return Examples(ready.rows.select(rows), ready.preprocessing, ready.target[rows])
-
-
 def _train(
     network: Network,
     parts: dict[str, Examples],
-    ready: _Prepared,
+    ready: Prepared,
     config: Config,
     journal: Journal,
     request: StopRequest,
@@ -301,7 +185,7 @@ def _finish(
     network: Network,
     spec: ModelSpec,
     parts: dict[str, Examples],
-    ready: _Prepared,
+    ready: Prepared,
     config: Config,
     history: training.History,
     journal: Journal,
@@ -374,13 +258,13 @@ def _finish(
     )
 
 
-def _stated(ready: _Prepared, config: Config, loss: Objective) -> Policy:
+def _stated(ready: Prepared, config: Config, loss: Objective) -> Policy:
     rows = ready.split.train
     counts = _counts(ready.target[rows], len(ready.task.classes))
     return deciding.stated(ready.task, counts, len(rows), config, weight=loss.weight, pos_weight=loss.pos_weight)
 
 
-def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
+def _objective(ready: Prepared, config: Config, journal: Journal) -> Objective:
     rows = ready.split.train
     counts = _counts(ready.target[rows], len(ready.task.classes))
     found = objective.objective(config, ready.task, counts, len(rows))
@@ -390,7 +274,7 @@ def _objective(ready: _Prepared, config: Config, journal: Journal) -> Objective:
     return found
 
 
-def _class_counts(ready: _Prepared) -> dict[str, dict[str, int]]:
+def _class_counts(ready: Prepared) -> dict[str, dict[str, int]]:
     return {
         name: dict(zip(ready.task.names, _counts(ready.target[rows], len(ready.task.classes)), strict=True))
         for name, rows in ready.split._asdict().items()
@@ -403,7 +287,7 @@ def _counts(target: Tensor, classes: int) -> list[int]:
     return found
 
 
-def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
+def _predictions(logits: dict[str, Tensor], ready: Prepared) -> Any:
     """An Arrow table of the raw logits of the rows that were not trained on."""
     columns: dict[str, list[Any]] = {"split": [], "input": [], "target": []}
     for name in logits:
@@ -421,84 +305,3 @@ def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
     else:
         arrays |= {f"logit({name})": together[:, place].numpy() for place, name in enumerate(ready.task.names)}
     return need("pyarrow").table(arrays)
-
-
-def name_of(source: Any) -> str:
-    """What to call the data."""
-    return str(source) if isinstance(source, (str, Path)) else type(source).__name__
-
-
-def judged_again(record: Record) -> Evaluation:
-    """The evaluation of a run's own test rows, or validation rows where it has none, from the logits it kept."""
-    return evaluate_rows(kept_rows(record))
-
-
-def kept_rows(record: Record) -> JudgedRows:
-    """A run's own test rows, or validation rows where it has none, with the logits it kept."""
-    table = record.predictions.to_pydict()
-    judge = "test" if "test" in table["split"] else "validation"
-    rows = [row for row, name in enumerate(table["split"]) if name == judge]
-    task = record.spec.task
-    target = task.targets([_answer(table["target"][row]) for row in rows])
-    names = [table["input"][row] for row in rows]
-    return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
-
-
-def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
-    """What the report of a run is written from, from what the run keeps; `find` opens a row by its name."""
-    rows = kept_rows(record)
-    evaluation = evaluate_rows(rows)
-    worst = evaluation.worst[0].row
-    return Facts(
-        data_name=record.data_name,
-        spec=record.spec,
-        config=record.config,
-        epochs=record.epochs,
-        best_epoch=record.data["training"]["best_epoch"],
-        calibration=views.temperature(record.spec.policy, Said()),
-        notes=record.data["notes"],
-        left_out=record.data["left_out"],
-        evaluation=evaluation,
-        rows=None,
-        explained=explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst]),
-        explained_row=worst,
-        written=time.strftime("%Y-%m-%d"),
-        find=find,
-    )
-
-
-def _answer(kept: str | list[str]) -> Answer:
-    return kept if isinstance(kept, str) else tuple(kept)
-
-
-def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
-    """The logits and the class of a row that a run has kept, by the row's name."""
-    table = record.predictions.to_pydict()
-    if name not in table["input"]:
-        return None
-    row = table["input"].index(name)
-    return _kept_logits(record, table)[row], _answer(table["target"][row])
-
-
-def kept_part(record: Record, part: str) -> tuple[Tensor, Tensor] | None:
-    """The logits and the truth of one part of the rows, as a run keeps them; None where it has no such part."""
-    table, task = record.predictions.to_pydict(), record.spec.task
-    rows = [row for row, name in enumerate(table["split"]) if name == part]
-    if not rows:
-        return None
-    return _kept_logits(record, table)[rows], task.targets([_answer(table["target"][row]) for row in rows])
-
-
-def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:
-    task = record.spec.task
-    if task.kind == "binary":
-        return torch.tensor(table["logit"], dtype=torch.float64)
-    return torch.tensor([table[f"logit({name})"] for name in task.names], dtype=torch.float64).T
-
-
-def where_was(record: Record, name: str) -> str:
-    """What a row of the run's own data could be opened by, if the data still stands where it stood."""
-    source = Path(record.data_name)
-    if record.data_name == sources.DIGITS:
-        return name
-    return str((source if source.is_dir() else source.parent) / name)

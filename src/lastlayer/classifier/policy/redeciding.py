@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from lastlayer.classifier import fitting
+from lastlayer.classifier import recall
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.run_folder import Record
@@ -20,14 +20,14 @@ def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list
     counts = [record.data["classes"]["train"][name] for name in task.names]
     rows = record.data["rows"]["train"]
     asked = deciding.stated(task, counts, rows, config, weight=before.weight, pos_weight=before.pos_weight)
-    held = fitting.kept_part(record, "calibration") or fitting.kept_part(record, "validation")
+    held = recall.kept_part(record, "calibration") or recall.kept_part(record, "validation")
     if held is None:
         raise RunError(
             "this run keeps no logits of calibration rows, which other decisions are fitted on: train again."
         )
     found = deciding.decided_again(replace(asked, temperature=before.temperature), *held, task, config)
     said = list(found.said)
-    test = fitting.kept_part(record, "test")
+    test = recall.kept_part(record, "test")
     if config.coverage is not None and test is not None:
         measured = deciding.decided(found.policy, *test)
         if measured is not None and measured.coverage is not None:
