@@ -4,7 +4,7 @@ PYTHON ?= $(firstword $(foreach python,python3 python3.13 python3.12 python3.11,
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test bench accuracy doctor-figures docs docs-check pins clean
+.PHONY: help setup demo check test bench bench-classifier torture accuracy doctor-figures docs docs-check pins clean
 
 help:  ## what each target does
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,12 @@ test: setup  ## the tests, the public functions under the run-time type checker,
 
 bench: setup  ## the numbers that the documentation states, measured on this machine
 	$(BIN)/python -m benchmarks
+
+bench-classifier: setup  ## texts, tables, calibration, prediction and training beside what one would take instead
+	$(BIN)/python -m benchmarks.classifier
+
+torture: setup  ## kill a training 50 times and damage 2,000 run folders: nothing may go wrong silently
+	$(BIN)/python -m benchmarks.torture --kills 50 --mutations 2000
 
 accuracy: setup  ## the distance of every function from the exact result, and the two pages that hold it
 	$(BIN)/python -m benchmarks.accuracy

@@ -1,4 +1,4 @@
-"""python -m benchmarks [--data FOLDER]: print every number, the table of targets last; keep them under results."""
+"""python -m benchmarks: print every number, the table of targets last; keep them under results."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import epochs, penguins, speed, startup
+from benchmarks import speed, startup
 from benchmarks.machine import about, machine
 from lastlayer import Classifier
 
@@ -28,18 +28,10 @@ def digits() -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(f"{machine()}; Python {platform.python_version()}, torch {torch.__version__}")
     numbers: dict[str, float] = {}
-    table = options.data / "penguins" / "penguins.csv"
-    parts = [startup.measure, digits, epochs.measure]
-    if table.is_file():
-        parts.append(lambda: penguins.measure(table))
-    else:
-        print(f"not measured: penguins, no {table} (name the folder with --data)")
-    for part in parts:
+    for part in (startup.measure, digits):
         for name, value in part().items():
             numbers[name] = round(value, 4)
             print(f"{value:9.4f}  {name}", flush=True)

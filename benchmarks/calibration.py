@@ -150,7 +150,7 @@ def measure() -> dict[str, float]:
 
 def main() -> int:
     for name, value in measure().items():
-        print(f"{value:12.3g}  {name}", flush=True)
+        print(f"{value:12.4g}  {name}", flush=True)
     return 0
 
 

@@ -10,20 +10,21 @@ import torch
 from PIL import Image
 from torch.nn import functional as F  # noqa: N812
 
-from lastlayer.classifier import training
-from lastlayer.classifier.backbones import SMALL_CNN
-from lastlayer.classifier.batches import Examples, SeededBatches, loader
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.images import from_pictures
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.loop import Loop
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.batches import Examples, SeededBatches, loader
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.loop import Loop
+from lastlayer.classifier.network.backbones import SMALL_CNN
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
 
 
 def table(rows: int = 100_000, columns: int = 20, classes: int = 3) -> tuple[Examples, ModelSpec]:
@@ -34,7 +35,7 @@ def table(rows: int = 100_000, columns: int = 20, classes: int = 3) -> tuple[Exa
     target = torch.from_numpy(random.integers(0, classes, rows))
     return (
         Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target),
-        ModelSpec(Task("multiclass", tuple(range(classes))), "mlp", spec),
+        ModelSpec(Task("multiclass", tuple(range(classes))), "mlp", spec, Policy("multiclass", classes)),
     )
 
 
@@ -50,7 +51,8 @@ def images(count: int = 5_000, side: int = 64, classes: int = 10) -> tuple[Examp
     spec = ImageSpec(3, side, (0.5,) * 3, (0.3,) * 3, 10**8)
     target = torch.from_numpy(random.integers(0, classes, count))
     rows = Rows("image", from_pictures(pictures), [str(row) for row in range(count)])
-    return Examples(rows, spec, target), ModelSpec(Task("multiclass", tuple(range(classes))), SMALL_CNN, spec)
+    task = Task("multiclass", tuple(range(classes)))
+    return Examples(rows, spec, target), ModelSpec(task, SMALL_CNN, spec, Policy("multiclass", classes))
 
 
 def bare(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> float:
@@ -62,7 +64,7 @@ def bare(examples: Examples, spec: ModelSpec, config: Config, kind: str) -> floa
         SeededBatches(len(examples), training.batch_size(config, len(examples)), 0),
         training.workers(config, kind),
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.01)
     network.train()
     started = time.perf_counter()
     for batch in batches:

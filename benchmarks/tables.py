@@ -11,7 +11,6 @@ it can do with (two in a hundred, none to calibrate): its members judge the trai
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -34,7 +33,6 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from benchmarks.machine import about
 from lastlayer import Classifier
 
 HERE = Path(__file__).parent
@@ -187,6 +185,17 @@ def measure(name: str, table: Table, splits: int, seeds: int) -> dict[str, float
     }
 
 
+def measure_all(
+    data: Path, splits: int, seeds: int, yeast: Path | None = None, only: list[str] | None = None
+) -> dict[str, float]:
+    """Every table that is there, or those of `only`."""
+    numbers: dict[str, float] = {}
+    for name, table in tables(data, yeast):
+        if only is None or name in only:
+            numbers |= measure(name, table, splits, seeds)
+    return numbers
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=int, default=20)
@@ -195,14 +204,9 @@ def main() -> int:
     parser.add_argument("--yeast", type=Path)
     parser.add_argument("--only", nargs="*", default=None, help="some of the tables, by name")
     options = parser.parse_args()
-    numbers: dict[str, float] = {}
-    for name, table in tables(options.data, options.yeast):
-        if options.only is None or name in options.only:
-            numbers |= measure(name, table, options.splits, options.seeds)
+    numbers = measure_all(options.data, options.splits, options.seeds, options.yeast, options.only)
     for name, value in numbers.items():
         print(f"{value:9.4f}  {name}")
-    kept = HERE / "results" / f"tables-{time.strftime('%Y-%m-%d')}.json"
-    kept.write_text(json.dumps({**about(), "splits": options.splits, "numbers": numbers}, indent=2) + "\n")
     lost = [name for name, value in numbers.items() if name.endswith("difference, low") and value > 0]
     return 1 if lost else 0
 

@@ -24,9 +24,9 @@ import torch
 from PIL import Image
 
 from lastlayer import Classifier
-from lastlayer.classifier import prediction_files, predictor, streaming
 from lastlayer.classifier.data import csv_stream
-from lastlayer.classifier.prediction_files import Output
+from lastlayer.classifier.predicting import prediction_files, predictor, streaming
+from lastlayer.classifier.predicting.prediction_files import Output
 
 COLUMNS, ROUNDS = 20, 9
 

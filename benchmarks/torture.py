@@ -200,9 +200,9 @@ def whole(run: Path) -> str:
 
 def state(run: Path) -> str:
     """What resuming a run would begin with, as one text."""
-    from lastlayer.classifier import resuming
     from lastlayer.classifier.journal import Journal, Silent
-    from lastlayer.classifier.keeping import Keeper
+    from lastlayer.classifier.learning import resuming
+    from lastlayer.classifier.learning.keeping import Keeper
 
     begun = resuming.begun(run)
     found = resuming.newest(Keeper(run, about={"settings": begun.settings}), Journal(Silent()))

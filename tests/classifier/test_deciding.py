@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,11 @@ import pytest
 import torch
 
 from lastlayer import Classifier
-from lastlayer.classifier import deciding, fitting
+from lastlayer.classifier import fitting
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.network.model import ModelSpec
+from lastlayer.classifier.policy import deciding
+from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy, measured_coverage
 from lastlayer.errors import ConfigError
@@ -21,12 +25,7 @@ LABELS = ("red", "green", "blue", "rare")
 
 def kept(model, part):
     """The logits and the truth of a part, as the run keeps them."""
-    table = model.record.predictions.to_pydict()
-    rows = [row for row, name in enumerate(table["split"]) if name == part]
-    task = model.record.spec.task
-    answers = [table["target"][row] for row in rows]
-    target = task.targets([tuple(one) if isinstance(one, list) else one for one in answers])
-    return fitting._kept_logits(model.record, table)[rows], target
+    return fitting.kept_part(model.record, part)
 
 
 def spam(rows=600, seed=0):
@@ -180,6 +179,22 @@ def test_explanations_show_the_corrected_numbers(costly):
             model.policy.probabilities(z)[place, 1].item()
         )
     assert trace.context["prediction"] == "left undecided"
+    assert trace.context["decided_by"] == "the least expected cost"
+
+
+def test_explanations_of_labels_say_what_decided():
+    task = Task("multilabel", LABELS)
+    policy = Policy("multilabel", 4, thresholds=(0.1, 0.2, 0.3, 0.4))
+    spec = ModelSpec(task, "mlp", None, policy)
+    trace = explained(torch.tensor([-2.0, -2.0, 2.0, -2.0]), None, spec, "x")
+    assert trace.context["prediction"] == "red, blue"
+    assert trace.context["decided_by"] == "thresholds of red 0.1000, green 0.2000, blue 0.3000, rare 0.4000"
+    one = replace(spec, policy=Policy("multilabel", 4, thresholds=(0.1,) * 4))
+    trace = explained(torch.tensor([-2.0, -3.0, 2.0, -2.0]), None, one, "x")
+    assert trace["decision"].value.tolist() == [1, 0, 1, 1]
+    assert "decided_by" not in trace.context
+    open_ = replace(spec, policy=Policy("multilabel", 4, abstain=0.1))
+    assert explained(torch.tensor([-9.0, 0.1, 2.0, 9.0]), None, open_, "x").context["undecided"] == "green, blue"
 
 
 def labels_run(config, seed=0):
@@ -241,6 +256,15 @@ def test_weights_of_the_loss_are_taken_off(kind):
     twice = deciding.fitted(policy, 2 * learnt, target, task, Config()).policy
     temperatures = torch.as_tensor(twice.temperature, dtype=torch.float64).reshape(-1)
     assert ((temperatures - 2).abs() < 0.3).all()
+
+
+def test_a_weighted_training_gives_back_the_shares_of_the_data():
+    model = Classifier(epochs=8, class_weights="balanced", calibration=0.3, verbose=False).fit(spam(), target="kind")
+    z, target = kept(model, "calibration")
+    share = float(target.double().mean())
+    assert float(model.policy.probabilities(z)[:, 1].mean()) == pytest.approx(share, abs=0.06)
+    assert float(torch.sigmoid(z).mean()) > share + 0.08
+    assert " ".join(model.record.data["notes"]).count("taken off the logits, so that") == 1
 
 
 def test_too_few_rows_for_a_promise_are_said():

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from lastlayer import Classifier
-from lastlayer.classifier import encoders, hub
+from lastlayer.classifier import hub
+from lastlayer.classifier.network import encoders
 from lastlayer.errors import ConfigError, RunError
 
 WORDS = {
@@ -126,7 +127,7 @@ def test_an_encoder_beside_numbers_and_a_second_text(folder):
 
 def test_published_weights_change_more_slowly(folder):
     from lastlayer.classifier.config import Config
-    from lastlayer.classifier.optimisation import optimizer_for, set_rate
+    from lastlayer.classifier.learning.optimisation import optimizer_for, set_rate
 
     model = Classifier(backbone=str(folder), epochs=1, verbose=False).fit(rows(60), "label")
     model._network.backbone.pretrained = True

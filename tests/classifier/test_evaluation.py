@@ -15,7 +15,7 @@ from lastlayer import Classifier
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.journal import Epoch
-from lastlayer.classifier.prediction import Predictions
+from lastlayer.classifier.predicting.prediction import Predictions
 from lastlayer.classifier.report import charts
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy, reliability, wilson

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from lastlayer import Classifier
-from lastlayer.classifier import export as exporting
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
-from lastlayer.classifier.export import export, format_of, golden
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.predicting import export as exporting
+from lastlayer.classifier.predicting.export import export, format_of, golden
 from lastlayer.classifier.task import Task
 from lastlayer.cli import run
 from lastlayer.decisions import Policy

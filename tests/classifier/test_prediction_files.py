@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from lastlayer import Classifier
-from lastlayer.classifier import prediction_files
 from lastlayer.classifier.data import blocks, streams
-from lastlayer.classifier.prediction import Predictions, as_csv
-from lastlayer.classifier.prediction_files import Output
-from lastlayer.classifier.streaming import Options
+from lastlayer.classifier.predicting import prediction_files
+from lastlayer.classifier.predicting.prediction import Predictions, as_csv
+from lastlayer.classifier.predicting.prediction_files import Output
+from lastlayer.classifier.predicting.streaming import Options
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, RunError, SaveError
@@ -224,7 +224,7 @@ def test_changed_inputs_are_recognised(change, table_run, image_run, digit_folde
 
 KILLED = """
 import os, signal, sys
-from lastlayer.classifier import prediction_files
+from lastlayer.classifier.predicting import prediction_files
 from lastlayer.classifier.data import blocks, streams
 blocks.BLOCK, streams._ROWS, streams.PICTURES = 2000, 31, 7
 prediction_files._SECONDS = float(sys.argv[2])

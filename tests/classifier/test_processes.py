@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from benchmarks.torture import outcome
 from lastlayer import Classifier
 from lastlayer.cli import run
 from tests.classifier.several import main
@@ -15,23 +17,31 @@ from tests.classifier.several import main
 ROOT = Path(__file__).parents[2]
 
 
-def together(*arguments):
+def environment():
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+def started(*arguments):
     """Run a module in two processes that talk over gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, env=environment
-    )
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
+    )  # fmt: skip
 
 
-def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_folder):
-    main(tmp_path)
-    train = ["train", digit_folder, "--epochs", 2, "--device", "cpu", "--workers", 0, "--output", tmp_path / "run"]
-    done = together("-m", "tests.classifier.several", tmp_path, *train)
-    assert done.returncode == 0, done.stderr
+def together(*arguments):
+    """The same, to its end."""
+    with started(*arguments) as agent:
+        out, err = agent.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, agent.returncode, out, err)
 
-    one, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+
+def assert_the_steps_of_one(folder, parts):
+    """Two processes took the steps of one that computes each batch whole."""
+    names = ("1-0", f"2-0{parts}", f"2-1{parts}")
+    one, first, second = (json.loads((folder / f"{name}.json").read_text()) for name in names)
     assert [kept["processes"] for kept in (one, first, second)] == [1, 2, 2]
     for alone, here, there in zip(one["gradients"], first["gradients"], second["gradients"], strict=True):
         assert here == there
@@ -43,6 +53,16 @@ def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_fold
         assert len(kept["losses"]) == 10
         for found, expected in zip(kept["losses"], one["losses"], strict=True):
             assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_folder):
+    main(tmp_path)
+    train = ["train", digit_folder, "--epochs", 2, "--device", "cpu", "--workers", 0, "--output", tmp_path / "run"]
+    done = together("-m", "tests.classifier.several", tmp_path, *train)
+    assert done.returncode == 0, done.stderr
+
+    for parts in ("", "-parts"):
+        assert_the_steps_of_one(tmp_path, parts)
 
     for line in ("Rows: ", "First batch: loss", "2/2", "Processes: 2, which share each batch."):
         assert done.stderr.count(line) == 1
@@ -56,3 +76,28 @@ def test_one_process_tells_what_is_wrong(capsys, monkeypatch, rank, said):
     monkeypatch.setenv("RANK", rank)
     assert run(["train", "digits", "--epochs", "0"]) == 2
     assert capsys.readouterr().err.count("--epochs has to lie between") == said
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_to_the_same_end(tmp_path, digit_folder):
+    options = ["--epochs", 3, "--device", "cpu", "--workers", 0, "--batch-size", 16, "--checkpoint-minutes", 0]
+    train = ["-m", "lastlayer", "train", digit_folder, *options, "--output"]
+    done = together(*train, tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    with started(*train, run) as agent:
+        while not list(run.glob("checkpoints/0002-*")):
+            assert agent.poll() is None
+            time.sleep(0.01)
+        agent.terminate()  # which ends both processes, in the middle of what they do
+        agent.communicate()
+    assert not (run / "manifest.json").exists()
+    alone = subprocess.run(
+        [sys.executable, "-m", "lastlayer", "train", "--resume", str(run)],
+        capture_output=True, text=True, check=False, env=environment(),
+    )  # fmt: skip
+    assert "was begun by 2 processes, and here 1 process goes on" in alone.stderr
+    done = together("-m", "lastlayer", "train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    assert "Resumed" in done.stderr
+    assert outcome(run) == outcome(tmp_path / "whole")

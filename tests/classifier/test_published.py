@@ -80,7 +80,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch, heard):
         asked.append((name, subset, revision))
         return datasets.load_from_disk(str(tmp_path / "hub"))
 
-    monkeypatch.setattr(hub, "_answers", lambda endpoint: True)
+    monkeypatch.setattr(hub, "answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     model = Classifier(epochs=8, listener=heard).fit("garden/flowers:small@v2")
     assert asked == [("garden/flowers", "small", "v2")]
@@ -95,7 +95,7 @@ def test_a_name_is_fetched_from_the_hub(tmp_path, monkeypatch, heard):
 
 def test_without_a_network_there_is_one_message(monkeypatch, tmp_path, caplog, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub, "_answers", lambda endpoint: False)
+    monkeypatch.setattr(hub, "answers", lambda: False)
     monkeypatch.setattr(hub.need("huggingface_hub.constants"), "ENDPOINT", "http://127.0.0.1:9")
     with caplog.at_level(logging.WARNING), pytest.raises(DataNotFoundError, match=r"Hub does not answer.* Connect to"):
         Classifier(verbose=False).fit("nobody/has-this", "y")
@@ -118,7 +118,7 @@ def test_what_the_hub_refuses_is_one_message(monkeypatch, error, message):
     def load_dataset(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(hub, "_answers", lambda endpoint: True)
+    monkeypatch.setattr(hub, "answers", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(DataError, match=message):
         Classifier(verbose=False).fit("hf:a/b", "y")

@@ -15,11 +15,11 @@ import torch
 
 from benchmarks.torture import outcome
 from lastlayer import Classifier
-from lastlayer.classifier import checkpoints, keeping, processes, resuming
-from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.keeping import Keeper
+from lastlayer.classifier.learning import checkpoints, keeping, processes, resuming
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.errors import DataError, DataNotFoundError, RunError, SaveError
 from tests.classifier.conftest import flowers
 
@@ -170,7 +170,7 @@ def test_other_versions_are_said(heard):
 def test_two_processes_do_not_go_on_with_one_run(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     hold = (
-        "import sys, time; from pathlib import Path; from lastlayer.classifier import resuming\n"
+        "import sys, time; from pathlib import Path; from lastlayer.classifier.learning import resuming\n"
         "with resuming.held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

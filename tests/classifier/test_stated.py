@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.stated import read_costs, read_shares, written
+from lastlayer.classifier.policy.stated import read_costs, read_shares, written
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError, DataNotFoundError
 

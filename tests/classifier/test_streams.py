@@ -23,7 +23,7 @@ from lastlayer.classifier.data.csv_stream import CsvChunks
 from lastlayer.classifier.data.json_stream import JsonChunks
 from lastlayer.classifier.data.plain_numbers import plain_numbers
 from lastlayer.classifier.data.text_tables import read_csv
-from lastlayer.classifier.streaming import Options
+from lastlayer.classifier.predicting.streaming import Options
 from lastlayer.errors import ConfigError, DataError
 from tests.classifier.conftest import flowers
 

@@ -17,7 +17,7 @@ import torch
 from lastlayer import Classifier
 from lastlayer.classifier.data.ngrams import NGrams
 from lastlayer.classifier.data.text_rows import TextRows, readable_text
-from lastlayer.classifier.texts import BagOfNGrams
+from lastlayer.classifier.network.texts import BagOfNGrams
 from lastlayer.errors import ConfigError, DataError, RunError
 
 SENTENCES = {

@@ -13,14 +13,14 @@ import torch
 from torch.nn import functional as F
 
 from lastlayer import Classifier
-from lastlayer.classifier import training
-from lastlayer.classifier.batches import Examples, SeededBatches
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.rows import Rows
-from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.batches import Examples, SeededBatches
+from lastlayer.classifier.learning.interrupts import StopRequest, stop_on_interrupt
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from tests.classifier.conftest import flowers, write_digits
@@ -80,7 +80,8 @@ def test_the_callers_random_numbers_are_left_alone():
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(heard):
-    model = Classifier(epochs=40, patience=5, lr=0.02, listener=heard).fit(flowers(90), target="kind")
+    # the single network, whose validation rows choose alone
+    model = Classifier(epochs=40, patience=5, lr=0.02, backbone="mlp", listener=heard).fit(flowers(90), target="kind")
     epochs = model.record.epochs
     losses = [epoch.validation_log_loss for epoch in epochs]
     best = model.record.data["training"]["best_epoch"]
@@ -247,7 +248,7 @@ def test_the_loop_takes_the_steps_of_a_bare_loop():
     torch.manual_seed(1)
     history = run(network, rows, epochs=2, batch_size=32, patience=9)
     torch.manual_seed(1)
-    optimizer = torch.optim.AdamW(copy.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(copy.parameters(), lr=2e-3, weight_decay=0.01)
     order = SeededBatches(100, 32, config.seed)
     losses = []
     for epoch in (1, 2):

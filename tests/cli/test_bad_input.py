@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from lastlayer import Classifier, cli
-from lastlayer.classifier import training
+from lastlayer.classifier.learning import training
 from lastlayer.cli.scores import prediction_table
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
     binary_run,
@@ -144,7 +144,7 @@ def test_no_number_is_cut_in_eighty_columns(columns):
 
 
 def test_an_interrupt_before_training_says_that_nothing_was_saved(call, tmp_path, monkeypatch):  # noqa: F811
-    def interrupt(config):
+    def interrupt(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "accelerator", interrupt)

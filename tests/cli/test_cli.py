@@ -284,3 +284,26 @@ def test_a_missing_extra_is_named(monkeypatch, call):
     assert "'sklearn', which is not installed" in err
     assert "pip install 'lastlayer[classifier]'" in err
     assert cli.__doc__
+
+
+def test_evaluate_against_another_run(call, table_run, flower_table):  # noqa: F811
+    assert call("train", flower_table, "--target", "kind", "--epochs", 1, "--seed", 1, "--output", "other")[0] == 0
+    code, _, err = call("evaluate", table_run, "--against", "other")
+    assert code == 1
+    assert "missing in other" in err  # another seed, another split
+    code, out, err = call("evaluate", table_run, flower_table, "--against", "other")
+    assert (code, err) == (0, "")
+    for word in ("A − B", "log-loss", "McNemar", "another answer"):
+        assert word in out
+    plain = json.loads(call("evaluate", table_run, flower_table, "--against", "other", "--json")[1])
+    assert plain["scores"]["log_loss"]["better"] == "first"
+    assert plain["rows"] == 150
+
+
+def test_report_is_written_again_in_another_language(call, table_run):  # noqa: F811
+    code, out, err = call("report", table_run, "--lang", "ko", "--output", "r.html")
+    assert (code, err) == (0, "")
+    assert "Report: r.html" in out
+    code, _, err = call("report", table_run, "--lang", "fr", "--output", "r.html")
+    assert code != 0
+    assert "en, ko" in err

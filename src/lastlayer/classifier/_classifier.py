@@ -9,22 +9,26 @@ from typing import Any, Self
 import numpy as np
 from torch import Tensor
 
-from lastlayer.classifier import export as exporting
-from lastlayer.classifier import fitting, resuming, run_folder, streaming
-from lastlayer.classifier.batches import Examples
+from lastlayer.classifier import fitting, run_folder
 from lastlayer.classifier.config import KINDS, Config
 from lastlayer.classifier.data import images, inputs, sources, typed
 from lastlayer.classifier.data.chunks import Numbered
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.inputs import is_there
 from lastlayer.classifier.data.rows import Label, Rows
-from lastlayer.classifier.deciding import SETTINGS
 from lastlayer.classifier.evaluation import Comparison, Evaluation, JudgedRows, compare, evaluate_rows
-from lastlayer.classifier.export import Exported
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.prediction import Predictions
-from lastlayer.classifier.predictor import Predictor
+from lastlayer.classifier.learning import resuming
+from lastlayer.classifier.learning.batches import Examples
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.policy.deciding import SETTINGS
+from lastlayer.classifier.policy.redeciding import decided_anew
+from lastlayer.classifier.policy.telling import explained
+from lastlayer.classifier.predicting import export as exporting
+from lastlayer.classifier.predicting import streaming
+from lastlayer.classifier.predicting.export import Exported
+from lastlayer.classifier.predicting.prediction import Predictions
+from lastlayer.classifier.predicting.predictor import Predictor
 from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import ABSTAINED, Policy
@@ -174,7 +178,7 @@ class Classifier:
                     f"{name!r} is no setting of a decision.{did_you_mean(name, SETTINGS)} They are: "
                     f"{', '.join(SETTINGS)}."
                 )
-        record, said = fitting.decided_anew(self._trained(), settings)
+        record, said = decided_anew(self._trained(), settings)
         for sentence in said:
             self.listener.note(sentence)
         model = type(self).of(record.config, listener=self.listener)
@@ -328,7 +332,7 @@ class Classifier:
         record = self._trained()
         answer = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
         truth = None if answer is None else record.spec.task.targets([answer])[0]
-        trace = fitting.explained(logits, truth, record.spec, name)
+        trace = explained(logits, truth, record.spec, name)
         return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
 
     def _again(self, name: str) -> str | None:

@@ -9,8 +9,8 @@ from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.diagnosis import Report, doctor
 
 if TYPE_CHECKING:
+    from lastlayer.classifier.learning.training import History
     from lastlayer.classifier.run_folder import Record
-    from lastlayer.classifier.training import History
 
 
 def of_first_batch(loss: Tensor, journal: Journal) -> None:

@@ -11,22 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import (
-    augmentation,
-    backbones,
-    deciding,
-    diagnosis,
-    frozen,
-    objective,
-    processes,
-    resuming,
-    run_folder,
-    sentences,
-    tracking,
-    training,
-)
-from lastlayer.classifier.batches import Examples
-from lastlayer.classifier.checkpoints import Checkpoint
+from lastlayer.classifier import diagnosis, run_folder
 from lastlayer.classifier.config import APPLIES_TO, KINDS, Config
 from lastlayer.classifier.data import images, sources
 from lastlayer.classifier.data.checks import Finding
@@ -41,20 +26,25 @@ from lastlayer.classifier.data.splits import Split, split_rows
 from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate, evaluate_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
-from lastlayer.classifier.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.journal import Journal, Listener, Silent
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.objective import Objective
+from lastlayer.classifier.learning import augmentation, frozen, objective, processes, resuming, tracking, training
+from lastlayer.classifier.learning.batches import Examples
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.interrupts import StopRequest, stop_on_interrupt
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.objective import Objective
+from lastlayer.classifier.learning.resuming import Begun
+from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.network import backbones
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.policy import deciding, sentences
+from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.report import Facts, card, report, views
 from lastlayer.classifier.report.said import Said
-from lastlayer.classifier.resuming import Begun
 from lastlayer.classifier.run_folder import Record
 from lastlayer.classifier.task import Task, check_labels, infer_task
-from lastlayer.classifier.tracking import Trackers
-from lastlayer.decisions import ABSTAINED, Policy
+from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError
-from lastlayer.explanation import Trace, explain
 from lastlayer.messages.wording import option
 
 _LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
@@ -433,39 +423,6 @@ def _predictions(logits: dict[str, Tensor], ready: _Prepared) -> Any:
     return need("pyarrow").table(arrays)
 
 
-def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str) -> Trace:
-    """One row of logits, told from logits to probabilities, and to the loss where there is a target."""
-    task = spec.task
-    truth = None if target is None else target.double() if task.kind == "multilabel" else int(target)
-    policy, alone = spec.policy, logits.unsqueeze(0)
-    if policy.corrects or isinstance(policy.temperature, tuple):  # more than one number between logits and these
-        z, divided = policy.logits(alone)[0], 1.0
-    else:
-        z, divided = logits, policy.temperature
-    threshold = policy.thresholds[0] if policy.thresholds and len(set(policy.thresholds)) == 1 else 0.5
-    trace = explain(
-        z,
-        truth,
-        classes=task.names,
-        kind=task.kind,
-        temperature=divided,
-        threshold=threshold if 0 < threshold < 1 else 0.5,
-    )
-    decision = policy.decide(alone)[0]
-    open_ = decision == ABSTAINED
-    context = {"input": name, "prediction": task.spelled(decision.clamp_min(0))}
-    if bool(open_.any()):
-        left = (
-            [each for each, is_open in zip(task.names, open_.tolist(), strict=True) if is_open] if open_.dim() else []
-        )
-        context = {"input": name, "prediction": "left undecided" if not left else context["prediction"]}
-        context |= {"undecided": ", ".join(left)} if left else {}
-    if trace.kind == "multiclass":
-        facts = trace["decision"].facts
-        context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
-    return replace(trace, context=context)
-
-
 def name_of(source: Any) -> str:
     """What to call the data."""
     return str(source) if isinstance(source, (str, Path)) else type(source).__name__
@@ -523,34 +480,13 @@ def kept_row(record: Record, name: str) -> tuple[Tensor, Answer] | None:
     return _kept_logits(record, table)[row], _answer(table["target"][row])
 
 
-def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list[str]]:
-    """The run with decisions as `settings` say, fitted on the logits that it kept; and what was decided.
-
-    Its report and its card stay those of the training.
-    """
-    task, table = record.spec.task, record.predictions.to_pydict()
-    config = Config.of(deciding.overruling(settings), record.config)
-    counts = [record.data["classes"]["train"][name] for name in task.names]
-    before = record.spec.policy
-    asked = deciding.stated(
-        task, counts, record.data["rows"]["train"], config, weight=before.weight, pos_weight=before.pos_weight
-    )
-    part = "calibration" if "calibration" in table["split"] else "validation"
+def kept_part(record: Record, part: str) -> tuple[Tensor, Tensor] | None:
+    """The logits and the truth of one part of the rows, as a run keeps them; None where it has no such part."""
+    table, task = record.predictions.to_pydict(), record.spec.task
     rows = [row for row, name in enumerate(table["split"]) if name == part]
-    target = task.targets([_answer(table["target"][row]) for row in rows])
-    found = deciding.decided_again(
-        replace(asked, temperature=before.temperature), _kept_logits(record, table)[rows], target, task, config
-    )
-    said = list(found.said)
-    if config.coverage is not None and "test" in table["split"]:
-        rows = [row for row, name in enumerate(table["split"]) if name == "test"]
-        target = task.targets([_answer(table["target"][row]) for row in rows])
-        measured = deciding.decided(found.policy, _kept_logits(record, table)[rows], target)
-        if measured is not None and measured.coverage is not None:
-            said.append(sentences.covered(measured.coverage, task, "test"))
-    data = {**record.data, **found.facts, "notes": [*record.data["notes"], *said]}
-    spec = replace(record.spec, policy=found.policy)
-    return replace(record, config=deciding.portable(config, found.policy, task), spec=spec, data=data), said
+    if not rows:
+        return None
+    return _kept_logits(record, table)[rows], task.targets([_answer(table["target"][row]) for row in rows])
 
 
 def _kept_logits(record: Record, table: dict[str, list[Any]]) -> Tensor:

@@ -16,13 +16,13 @@ from lastlayer.classifier.data.splits import Split, strata, taken
 from lastlayer.classifier.evaluation import Evaluation, evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import DataError
 from lastlayer.messages.wording import option
 
-SHOWN = ("log_loss", "accuracy")
+SHOWN = ("log_loss", "accuracy", "micro_f1")
 
 
 class Judged(NamedTuple):
@@ -69,7 +69,7 @@ class CrossValidation:
     def said(self) -> str:
         """The two scores that matter most, in a sentence."""
         parts = []
-        for name in SHOWN:
+        for name in (name for name in SHOWN if name in self.together.scores):
             found, (low, high) = self.together.scores[name], self.spread(name)
             title = name.replace("_", "-")
             parts.append(

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from lastlayer.classifier import checkpoints
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write, reading, write_whole
 from lastlayer.classifier.journal import Epoch
-from lastlayer.classifier.model import ModelSpec
-from lastlayer.classifier.tracking import CSV, as_csv
-from lastlayer.classifier.training import Weights
+from lastlayer.classifier.learning import checkpoints
+from lastlayer.classifier.learning.tracking import CSV, as_csv
+from lastlayer.classifier.learning.training import Weights
+from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveError
 from lastlayer.messages.wording import option
 

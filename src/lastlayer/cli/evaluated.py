@@ -74,8 +74,8 @@ def class_table(found: Evaluation) -> Table:
 def risk_line(found: Evaluation) -> str:
     """The share of errors among the rows that it is surest of."""
     kept = [min(found.risk, key=lambda point: abs(point[0] - share)) for share in (0.5, 0.8, 0.9, 1.0)]
-    said = ", ".join(f"{risk:.1%} in the surest {coverage:.0%}" for coverage, risk in kept)
-    return f"Errors: {said} of the rows."
+    said = ", ".join(f"{coverage:.0%}: {risk:.1%}" for coverage, risk in kept)
+    return f"Errors among the surest rows: {said}."
 
 
 def traced(example: Example) -> str:

@@ -206,6 +206,10 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
     said = f"{trace.context['input']}: predicted {trace.context['prediction']}, p = {trace.probabilities.max():.4f}"
     if "runner_up" in trace.context:
         said += f" ({trace.context['runner_up']})"
+    if "undecided" in trace.context:
+        said += f"; left undecided: {trace.context['undecided']}"
+    if "decided_by" in trace.context:
+        said += f"; decided by {trace.context['decided_by']}"
     opened = trace.context.get("source")
     if opened is None:
         return trace, [said, "(told from the logits that the run has kept: its data is not here)", ""]

@@ -19,7 +19,7 @@ def command(
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.classifier.export import BATCHES, FORMATS, format_of
+        from lastlayer.classifier.predicting.export import BATCHES, FORMATS, format_of
 
     kind = format_of(output, format)
     path = output or Path(f"{run.resolve().name}{FORMATS[kind]}")

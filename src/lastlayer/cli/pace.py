@@ -14,7 +14,7 @@ from lastlayer.cli.console import err
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
-    from lastlayer.classifier.streaming import Options, Part
+    from lastlayer.classifier.predicting.streaming import Options, Part
 
 
 class Pace:

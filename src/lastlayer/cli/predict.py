@@ -12,7 +12,7 @@ from lastlayer.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
-    from lastlayer.classifier.streaming import Options, Part
+    from lastlayer.classifier.predicting.streaming import Options, Part
 
 _READING, _WRITING, _WORK = "Reading", "Writing", "Work"
 _NO_RESUME = (
@@ -75,8 +75,8 @@ def command(
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.classifier.prediction import check_format
-        from lastlayer.classifier.streaming import Options
+        from lastlayer.classifier.predicting.prediction import check_format
+        from lastlayer.classifier.predicting.streaming import Options
         from lastlayer.cli.decisions import deciding
 
     if output is not None:
@@ -113,7 +113,7 @@ def _write(
     from dataclasses import replace
 
     from lastlayer.classifier.data.rows import plural
-    from lastlayer.classifier.prediction_files import Output
+    from lastlayer.classifier.predicting.prediction_files import Output
     from lastlayer.cli import console
     from lastlayer.cli.pace import Pace, about, paced
 
@@ -156,7 +156,7 @@ def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
 
 
 def _show(parts: Iterable["Part"], shape: dict[str, Any], as_json: bool, keep_formulas: bool) -> int:
-    from lastlayer.classifier.prediction import as_csv, as_jsonl
+    from lastlayer.classifier.predicting.prediction import as_csv, as_jsonl
     from lastlayer.cli import console
     from lastlayer.cli.scores import prediction_table
 

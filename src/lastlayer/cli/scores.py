@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lastlayer.classifier.data.rows import plural
-from lastlayer.classifier.deciding import Decided
 from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
+from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.classifier.report import SCORES
 from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable

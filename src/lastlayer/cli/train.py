@@ -214,7 +214,8 @@ def _resume(
     from lastlayer.cli import console
 
     with console.loading():
-        from lastlayer.classifier import Classifier, processes
+        from lastlayer.classifier import Classifier
+        from lastlayer.classifier.learning import processes
         from lastlayer.cli.shown import Shown
 
     model = Classifier.resume(run, data, listener=Shown())
@@ -232,8 +233,9 @@ def _train(
     from lastlayer.cli import console
 
     with console.loading():
-        from lastlayer.classifier import Classifier, processes
+        from lastlayer.classifier import Classifier
         from lastlayer.classifier.config import Config
+        from lastlayer.classifier.learning import processes
         from lastlayer.cli.shown import Shown
 
     base = None if config_file is None else Config.from_yaml(config_file)
@@ -245,7 +247,7 @@ def _train(
 
 
 def _end(model: "Classifier", folder: Path, as_json: bool) -> int:
-    from lastlayer.classifier import processes
+    from lastlayer.classifier.learning import processes
     from lastlayer.cli import console
 
     if not processes.is_main():

@@ -64,7 +64,6 @@ REPORT = {
     "report.worst.loss": "loss",
     "report.worst.cells": "cells",
     "report.worst.logit": "logit",
-    "report.worst.probability": "probability",
     "report.explained": "One prediction, from logits to loss",
     "report.decided": "What was decided",
     "report.left_out": "{count} rows left out",

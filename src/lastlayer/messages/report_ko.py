@@ -64,7 +64,6 @@ REPORT = {
     "report.worst.loss": "손실",
     "report.worst.cells": "칸",
     "report.worst.logit": "로짓",
-    "report.worst.probability": "확률",
     "report.explained": "예측 하나, 로짓에서 손실까지",
     "report.decided": "결정된 것 (영어)",
     "report.left_out": "뺀 행 {count}개",

@@ -313,7 +313,15 @@ def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
     except image_module.DecompressionBombError as error:
         raise DataError(f"more pixels by its header than {option('max_pixels')} allows ({max_pixels:,})") from error
     except image_module.UnidentifiedImageError as error:
-        empty = not picture["bytes"] if picture["path"] is None else Path(picture["path"]).stat().st_size == 0
-        raise DataError("an empty file" if empty else "not an image that can be identified") from error
+        raise DataError("an empty file" if _is_empty(picture) else "not an image that can be identified") from error
     except Exception as error:  # decoders of broken files raise anything, SyntaxError included
         raise DataError(f"broken: {str(error) or type(error).__name__}") from error
+
+
+def _is_empty(picture: dict[str, Any]) -> bool:
+    if picture["path"] is None:
+        return not picture["bytes"]
+    try:
+        return Path(picture["path"]).stat().st_size == 0
+    except OSError:
+        return False

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from lastlayer.classifier import encoders
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.ngrams import NGrams
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.text_rows import LONGEST
 from lastlayer.classifier.data.tokens import Tokens
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.network import encoders
 from lastlayer.messages.wording import option
 
 TextSpec = NGrams | Tokens

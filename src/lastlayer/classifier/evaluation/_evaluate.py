@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier.data.rows import examples, plural
-from lastlayer.classifier.deciding import decided
 from lastlayer.classifier.evaluation import ranking
 from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.result import Choice, ClassScores, Evaluation, Example
 from lastlayer.classifier.evaluation.scores import BINS, risk_by_coverage, score
+from lastlayer.classifier.policy.deciding import decided
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Interval, Policy, reliability
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lastlayer.classifier.deciding import Decided
+from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.decisions import Interval, Reliability
 
 _ALSO = {"accuracy": "subset_accuracy", "micro_f1": "accuracy"}  # the same number by another name

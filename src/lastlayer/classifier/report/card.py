@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lastlayer.classifier import sentences
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.report.pages import SCORES, Facts
 from lastlayer.decisions import Policy
 from lastlayer.errors import printable

@@ -11,7 +11,7 @@ from lastlayer.decisions import Bin, Reliability
 
 _ENGLISH = Said()
 _WIDTH, _HEIGHT = 420, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 36
 
 
 class _Frame(NamedTuple):

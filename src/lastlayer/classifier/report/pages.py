@@ -16,7 +16,7 @@ from lastlayer.classifier.evaluation import Evaluation, Example
 from lastlayer.classifier.evaluation.scores import ORDER
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch
-from lastlayer.classifier.model import ModelSpec
+from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.report import charts, views
 from lastlayer.classifier.report.said import Said
 from lastlayer.explanation import Trace

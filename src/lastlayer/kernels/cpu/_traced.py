@@ -7,6 +7,7 @@ says what they return without computing it. Outside a trace nothing here is used
 more than the kernel of a small loss.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -103,7 +104,8 @@ def _read_nothing(
     rows = logits.shape[:-1]
     wide = torch.float64 if logits.dtype in (torch.float32, torch.float64) else torch.float32
     loss = logits.new_empty(rows if options[1] == "none" else (), dtype=options[0])
-    saved = logits.new_empty((3 if target.is_floating_point() else 2, rows.numel()), dtype=torch.float64)
+    # not rows.numel(), which would tie the graph to this number of rows
+    saved = logits.new_empty((3 if target.is_floating_point() else 2, math.prod(rows)), dtype=torch.float64)
     return loss, logits.new_empty(rows, dtype=wide), saved, logits.new_empty(2, dtype=torch.float64)
 
 

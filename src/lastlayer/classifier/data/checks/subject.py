@@ -16,7 +16,7 @@ from lastlayer.classifier.data.rows import Answer, Label, Rows
 from lastlayer.classifier.data.tables import arrow
 
 PARTS = ("train", "validation", "calibration", "test")
-_MOST_ROWS, _MOST_CELLS = 100_000, 2_000_000  # that are looked at, evenly taken
+_MOST_ROWS, _MOST_CELLS = 100_000, 1_000_000  # that are looked at, evenly taken
 _TEXT_LENGTH, _TEXT_DIFFERENT = 20, 0.5  # words that are mostly different and this long on average are text
 
 

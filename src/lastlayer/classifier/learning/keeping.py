@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lastlayer.classifier import checkpoints, processes
-from lastlayer.classifier.checkpoints import Checkpoint
+from lastlayer.classifier.learning import checkpoints, processes
+from lastlayer.classifier.learning.checkpoints import Checkpoint
 
 _TIMES_ITS_COST = 25  # of the time, writing takes at most a twenty-fifth
 

@@ -15,10 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from lastlayer.classifier.batches import Batch, Examples, Inputs
 from lastlayer.classifier.data.pixels import ImageSpec
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.training import check_device
+from lastlayer.classifier.learning.batches import Batch, Examples, Inputs
+from lastlayer.classifier.learning.training import check_device
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.errors import DataError, ShapeError
 from lastlayer.messages.wording import option
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
-from lastlayer.classifier.prediction import as_csv, as_jsonl, check_format
+from lastlayer.classifier.predicting.prediction import as_csv, as_jsonl, check_format
 from lastlayer.errors import RunError
 from lastlayer.messages.wording import option
 

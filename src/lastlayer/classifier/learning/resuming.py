@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier import checkpoints, processes
-from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import Rows, plural
 from lastlayer.classifier.files import reading, write_whole
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.objective import Objective
+from lastlayer.classifier.learning import checkpoints, processes
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.objective import Objective
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError
 from lastlayer.messages.wording import option
 
 if TYPE_CHECKING:
-    from lastlayer.classifier.loop import Loop
-    from lastlayer.classifier.training import History
+    from lastlayer.classifier.learning.loop import Loop
+    from lastlayer.classifier.learning.training import History
 
 FORMAT = 1
 _BEGUN, _LOCK, _FINISHED = "begun.json", "lock", "manifest.json"
@@ -246,7 +246,8 @@ def restore(checkpoint: Checkpoint, loop: "Loop", history: "History") -> None:
     _restore_optimizer(checkpoint, loop.optimizer)
     if loop.helper.scaler is not None:
         loop.helper.scaler.load_state_dict(plain["scaler"])
-    own = {name: value[loop.helper.process_index] for name, value in checkpoint.part("process").items()}
+    # Cloned: PyTorch 2.15 reads a generator's state from the start of the storage that a view is of.
+    own = {name: value[loop.helper.process_index].clone() for name, value in checkpoint.part("process").items()}
     loop.total = own["total"].to(loop.helper.device)
     torch.set_rng_state(own["torch"])
     if "cuda" in own:

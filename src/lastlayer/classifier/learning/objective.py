@@ -60,7 +60,8 @@ class Objective:
     def from_dict(cls, plain: dict[str, Any]) -> "Objective":
         """Undo `to_dict`."""
         options: dict[str, Any] = {
-            name: tuple(map(float, value)) if isinstance(value, list) else float(value) for name, value in plain.items()
+            name: tuple(map(float, value)) if isinstance(value, (list, tuple)) else float(value)
+            for name, value in plain.items()
         }
         return cls(**options)
 

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import backbones
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.members import HeldOut, TableMembers
-from lastlayer.classifier.objective import PLAIN, Objective
+from lastlayer.classifier.learning.objective import PLAIN, Objective
+from lastlayer.classifier.network import backbones
+from lastlayer.classifier.network.members import HeldOut, TableMembers
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import RunError

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import objective, processes, resuming
-from lastlayer.classifier.batches import Examples, in_order, loader
-from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.loop import Loop, batch_size, expected_losses, workers
-from lastlayer.classifier.members import MEMBERS
-from lastlayer.classifier.model import Network
-from lastlayer.classifier.tracking import Trackers
+from lastlayer.classifier.learning import objective, processes, resuming
+from lastlayer.classifier.learning.batches import Examples, in_order, loader
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.loop import Loop, batch_size, expected_losses, workers
+from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.network.members import MEMBERS
+from lastlayer.classifier.network.model import Network
 from lastlayer.decisions import log_loss
 from lastlayer.errors import ConfigError, DataError
 from lastlayer.messages.wording import option

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier.batches import Inputs
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
-from lastlayer.classifier.model import ModelSpec, Network
+from lastlayer.classifier.learning.batches import Inputs
+from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.errors import ConfigError, LastLayerError, RunError
 from lastlayer.messages.wording import option
 

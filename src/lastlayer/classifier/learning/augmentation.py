@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lastlayer.classifier.batches import Batch, Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.learning.batches import Batch, Examples
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option
@@ -62,7 +62,13 @@ class Augmentation:
             image = self._cut(image) if self.crop else image
             if self.mirror and random.random() < 0.5:  # noqa: S311 - no secret
                 image = need("PIL.ImageOps").mirror(image)
-            return self._change(image)
+            try:
+                return self._change(image)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{option('augment')} {self.policy} asks Pillow for what it refuses ({error}): take a larger "
+                    "magnitude, or one that grows with it, with -inc1."
+                ) from error
 
 
 def policy_of(policy: str, hints: dict[str, Any]) -> Any:

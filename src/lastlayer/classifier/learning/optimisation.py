@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.members import TableMembers
-from lastlayer.classifier.texts import TextTable
+from lastlayer.classifier.network.members import TableMembers
+from lastlayer.classifier.network.texts import TextTable
 
 SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with

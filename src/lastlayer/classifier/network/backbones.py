@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import encoders, hub
+from lastlayer.classifier import hub
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.members import TableMembers
-from lastlayer.classifier.texts import TextTable
+from lastlayer.classifier.network import encoders
+from lastlayer.classifier.network.members import TableMembers
+from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 

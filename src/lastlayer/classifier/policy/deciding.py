@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lastlayer.classifier import sentences
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import examples
-from lastlayer.classifier.stated import read_costs, read_shares, written
+from lastlayer.classifier.policy import sentences
+from lastlayer.classifier.policy.stated import read_costs, read_shares, written
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import (
     Calibration,

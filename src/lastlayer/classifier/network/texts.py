@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from lastlayer.classifier import encoders
 from lastlayer.classifier.data.ngrams import NGrams
 from lastlayer.classifier.data.tokens import Tokens
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.network import encoders
 
 if TYPE_CHECKING:
-    from lastlayer.classifier.backbones import TableNet
     from lastlayer.classifier.data.columns import TableSpec
+    from lastlayer.classifier.network.backbones import TableNet
 
 WIDTH = 256
 _LOST_NGRAMS = 0.5  # share of the n-grams of a text that a step does not see

@@ -12,20 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import backbones, training
-from lastlayer.classifier.batches import Batch, Examples
-from lastlayer.classifier.checkpoints import Checkpoint
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.rows import plural
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.model import Network
-from lastlayer.classifier.optimisation import SLOWER, step_size
-from lastlayer.classifier.texts import TextTable
-from lastlayer.classifier.tracking import Trackers
-from lastlayer.classifier.training import History
+from lastlayer.classifier.learning import training
+from lastlayer.classifier.learning.batches import Batch, Examples
+from lastlayer.classifier.learning.checkpoints import Checkpoint
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.optimisation import SLOWER, step_size
+from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.learning.training import History
+from lastlayer.classifier.network import backbones
+from lastlayer.classifier.network.model import Network
+from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option
 

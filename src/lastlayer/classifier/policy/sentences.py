@@ -46,7 +46,7 @@ def corrections(policy: Policy, task: Task) -> list[str]:
     if policy.unweighting is not None:
         said.append(
             "Weights of the loss: their logarithms are taken off the logits, so that probabilities are those of the "
-            "data as it is."
+            "data as it is (with a focal factor only nearly so)."
         )
     if policy.trained is not None and policy.deployed is not None:
         names = task.names[1:] if task.kind == "binary" else task.names

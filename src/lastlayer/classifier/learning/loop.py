@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.classifier import augmentation, diagnosis, optimisation, processes
-from lastlayer.classifier.batches import Batch, Examples, SeededBatches, WithEpoch, loader
+from lastlayer.classifier import diagnosis
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.interrupts import StopRequest
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.keeping import Keeper
-from lastlayer.classifier.model import Network
+from lastlayer.classifier.learning import augmentation, optimisation, processes
+from lastlayer.classifier.learning.batches import Batch, Examples, SeededBatches, WithEpoch, loader
+from lastlayer.classifier.learning.interrupts import StopRequest
+from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.network.model import Network
 from lastlayer.errors import ConfigError
 from lastlayer.messages.wording import option
 

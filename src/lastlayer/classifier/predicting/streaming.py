@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.classifier.batches import Examples
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.chunks import Chunk
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.data.streams import Door
-from lastlayer.classifier.model import ModelSpec, Network
-from lastlayer.classifier.prediction import Predictions
-from lastlayer.classifier.predictor import Predictor
+from lastlayer.classifier.learning.batches import Examples
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.predicting.prediction import Predictions
+from lastlayer.classifier.predicting.predictor import Predictor
 from lastlayer.classifier.run_folder import Record
 from lastlayer.errors import RunError
 from lastlayer.messages.wording import option

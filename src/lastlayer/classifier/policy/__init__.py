@@ -1,0 +1,1 @@
+"""How a classifier decides: stated by settings, fitted on the calibration rows, told in sentences."""

@@ -1,0 +1,1 @@
+"""What a classifier says of new rows: one batch shape, streams, files, and programs for elsewhere."""

@@ -1,0 +1,61 @@
+"""The members of a table's network: each row is unseen by one of them, and counts as often as every other."""
+
+import torch
+
+from lastlayer.classifier.data.columns import Column, TableSpec
+from lastlayer.classifier.network.members import MEMBERS, TableMembers, _owner
+from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.task import Task
+from lastlayer.decisions import Policy
+
+
+def rows(count=64, columns=5):
+    random = torch.Generator().manual_seed(0)
+    numbers = torch.randn(count, columns, generator=random)
+    return numbers, torch.randint(0, 3, (count, 1), generator=random)
+
+
+def network():
+    torch.manual_seed(0)
+    columns = (*(Column(f"x{place}", "numeric") for place in range(5)), Column("c", "categorical", categories=("a",)))
+    spec = ModelSpec(Task("multiclass", ("a", "b", "c")), "mlps", TableSpec(columns, ("",)), Policy("multiclass", 3))
+    return Network(spec)
+
+
+def test_rows_are_spread_over_the_members_by_their_contents():
+    numbers, indices = rows(4_000)
+    owner = _owner(numbers, indices)
+    assert torch.equal(owner, _owner(numbers.clone(), indices.clone()))
+    assert torch.bincount(owner, minlength=MEMBERS).min() > 400
+    assert torch.equal(_owner(numbers[::2], indices[::2]), owner[::2])
+
+
+def test_no_member_learns_from_the_rows_that_it_is_to_judge():
+    net = network()
+    numbers, indices = rows()
+    target = torch.zeros(64, dtype=torch.int64)
+    net.train()
+    owner = _owner(numbers, indices)
+    for row in (0, 17):
+        net.zero_grad()
+        net((numbers[row : row + 1], indices[row : row + 1]), target[:1]).backward()
+        learns = net.backbone.first.weight.grad.flatten(1).abs().sum(1) > 0
+        assert learns.sum() == MEMBERS - 1
+        assert not learns[owner[row]]
+
+
+def test_the_loss_is_a_mean_over_rows():
+    net = network()
+    numbers, indices = rows()
+    _, row = net.backbone.taught(numbers, indices)
+    assert torch.bincount(row, minlength=64).tolist() == [MEMBERS - 1] * 64
+
+
+def test_logits_are_the_mean_of_the_members_logits():
+    members = TableMembers(5, (3,)).eval()
+    numbers, indices = rows()
+    head = torch.nn.Linear(members.features, 3)
+    each = head(members._each(numbers, indices))
+    torch.testing.assert_close(head(members(numbers, indices)), each.mean(0))
+    owner = _owner(numbers, indices)
+    torch.testing.assert_close(head(members.held_out(numbers, indices)), each[owner, torch.arange(64)])
