@@ -139,7 +139,7 @@ def test_a_model_that_is_not_described_is_refused(run, broken):
 
 
 def test_an_unknown_setting_in_a_run_is_named(run):
-    text = (run / "config.yaml").read_text().replace("epochs:", "epochz:")
+    text = (run / "config.yaml").read_text().replace("\nepochs:", "\nepochz:")
     forge(run, "config.yaml", text.encode())
     with pytest.raises(ValueError, match=r"config\.yaml: there is no setting 'epochz'\. Did you mean 'epochs'"):
         Classifier.load(run)
