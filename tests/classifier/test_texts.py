@@ -6,6 +6,7 @@ import json
 import math
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -362,6 +363,15 @@ def test_a_text_model_is_not_exported(trained, tmp_path):
         trained.export(tmp_path / "model.onnx")
 
 
+@pytest.fixture
+def _interrupts_as_before():
+    """The command line ends with interrupts ignored, since its process ends too."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts_as_before")
 def test_the_command_line_takes_texts(run, capsys, monkeypatch):
     from lastlayer.__main__ import main
 
