@@ -58,6 +58,11 @@ def page(kept: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _results() -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="*", help=f"of {', '.join(HEADINGS)}")
@@ -67,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--page", action="store_true", help="only write the page from the results that are there")
     options = parser.parse_args(arguments)
-    kept = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    kept = _results()
     every = parts(options)
     unknown = [name for name in options.part if name not in every]
     if unknown:
@@ -77,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         numbers = every[name]()
         for figure, value in numbers.items():
             print(f"{value:12.4g}  {figure}", flush=True)
+        kept = _results()  # another part may have been kept meanwhile
         kept[name] = {**about(), "date": time.strftime("%Y-%m-%d"), "numbers": numbers}
         RESULTS.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     PAGE.write_text(page(kept), encoding="utf-8")
