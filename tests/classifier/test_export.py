@@ -170,7 +170,7 @@ def test_what_cannot_be_exported_says_why(table_run, tmp_path, monkeypatch):
         def forward(self, inputs):
             return inputs[0][: int(inputs[0].sum().item())]
 
-    with pytest.raises(RunError, match="mlp cannot be exported as ONNX: "):
+    with pytest.raises(RunError, match="mlps cannot be exported as ONNX: "):
         export(Odd(), model.record.spec, tmp_path / "m.onnx", "onnx", {})
     monkeypatch.setattr(exporting, "_LARGEST", 10)
     with pytest.raises(RunError, match=r"an ONNX file holds 2: export it with format='torch'"):

@@ -130,9 +130,9 @@ def test_chunks_and_files_hold_the_same_tensors(tmp_path, monkeypatch):
 
 
 def test_columns_of_very_many_rows_are_learnt_from_a_sample(tmp_path, monkeypatch, heard):
-    from lastlayer.classifier import fitting
+    from lastlayer.classifier import preparing
 
-    monkeypatch.setattr(fitting, "_LEARN_FROM", 50)
+    monkeypatch.setattr(preparing, "_LEARN_FROM", 50)
     flowers(300).to_csv(tmp_path / "t.csv", index=False)
     Classifier(epochs=1, listener=heard).fit(tmp_path / "t.csv", "kind")
     heard.said("learnt from 49 training rows of 196, evenly taken")

@@ -343,7 +343,7 @@ def test_a_loop_says_what_its_first_loss_is_not(heard):
 
 def test_a_loop_counts_from_where_it_is():
     examples, network = toy(96)
-    config = Config(epochs=3, batch_size=32, device="cpu", schedule="linear")
+    config = Config(epochs=3, batch_size=32, lr=1e-3, device="cpu", schedule="linear")
     loop = Loop(network, examples, config, "table", Journal(Silent()), StopRequest(), training.accelerator(config))
     loop.number, loop.step = 2, 1
     assert loop.rate() == pytest.approx(config.lr * optimisation.factor(4, 9, 0, "linear"))

@@ -203,7 +203,9 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
 
     model = Classifier.load(run or Path())
     trace = model.explain(source, target)
-    said = f"{trace.context['input']}: predicted {trace.context['prediction']}, p = {trace.probabilities.max():.4f}"
+    said = f"{trace.context['input']}: predicted {trace.context['prediction']}"
+    if trace.kind != "multilabel":  # each label has a probability of its own, in the steps
+        said += f", p = {trace.probabilities.max():.4f}"
     if "runner_up" in trace.context:
         said += f" ({trace.context['runner_up']})"
     if "undecided" in trace.context:

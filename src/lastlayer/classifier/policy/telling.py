@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import ABSTAINED, Policy
@@ -48,5 +49,5 @@ def _decided(decision: Tensor, policy: Policy, task: Task) -> dict[str, str]:
         context["decided_by"] = "the least expected cost"
     elif policy.thresholds is not None and _one_threshold(policy) is None:
         limits = zip(task.names[-len(policy.thresholds) :], policy.thresholds, strict=True)
-        context["decided_by"] = "thresholds of " + ", ".join(f"{name} {limit:.4f}" for name, limit in limits)
+        context["decided_by"] = "thresholds of " + examples([f"{name} {limit:.4f}" for name, limit in limits], 6)
     return context

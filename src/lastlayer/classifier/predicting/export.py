@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -311,9 +312,8 @@ def _failing(model: Deployed, what: str) -> Iterator[None]:
     except LastLayerError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
         raise RunError(
-            f"{model.spec.backbone} cannot be exported as {what}: {reason}. Its run folder can be copied, and loaded "
+            f"{model.spec.backbone} cannot be exported as {what}: {_reason(error)}. Its run folder can be copied, and loaded "
             "with Classifier.load."
         ) from error
 
@@ -332,3 +332,11 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, before, strict=True):
                 logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: the exporters wrap it in advice, and in colours."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    return plain.splitlines()[0][:200].rstrip(".")

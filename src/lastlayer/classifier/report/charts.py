@@ -106,9 +106,9 @@ def risk_curve(points: Sequence[tuple[float, float]], say: Said = _ENGLISH) -> s
     parts = [*_axes(frame, say("axis.coverage"), say("axis.risk")), _line(frame, points, "validation")]
     coverage, risk = points[-1]
     parts.append(f'<circle class="best" cx="{frame.x(coverage)}" cy="{frame.y(risk)}" r="4"/>')
-    parts.append(
-        f'<text class="label" x="{frame.x(coverage)}" y="{frame.y(risk) - 8}" text-anchor="end">{risk:.1%}</text>'
-    )
+    above = frame.y(risk) - 8
+    place = above if above > _TOP else frame.y(risk) + 18  # below the line where there is no room above it
+    parts.append(f'<text class="label" x="{frame.x(coverage)}" y="{place}" text-anchor="end">{risk:.1%}</text>')
     return _svg("".join(parts), f"{say('axis.risk')}: {risk:.1%}")
 
 

@@ -48,6 +48,8 @@ def temperature(policy: Policy, say: Said) -> str:
     """What logits are divided by."""
     if isinstance(policy.temperature, tuple):
         low, high = min(policy.temperature), max(policy.temperature)
+        if low == high:
+            return say("temperature", temperature=f"{low:.4f}")
         return say("temperature.labels", low=f"{low:.4f}", high=f"{high:.4f}")
     return say("temperature", temperature=f"{policy.temperature:.4f}")
 
