@@ -313,8 +313,8 @@ def _failing(model: Deployed, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise RunError(
-            f"{model.spec.backbone} cannot be exported as {what}: {_reason(error)}. Its run folder can be copied, and loaded "
-            "with Classifier.load."
+            f"{model.spec.backbone} cannot be exported as {what}: {_reason(error)}. Its run folder can be copied, and "
+            "loaded with Classifier.load."
         ) from error
 
 
