@@ -16,3 +16,4 @@ autodoc_member_order = "bysource"
 myst_enable_extensions = ["dollarmath", "deflist"]
 napoleon_custom_sections = ["Source"]
 nitpicky = False
+suppress_warnings = ["ref.python"]  # a shape such as " classes" is no name, though Python parses it as one

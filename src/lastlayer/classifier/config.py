@@ -76,7 +76,7 @@ class Config:
         lang: Language of the report: "en" or "ko".
         folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
         threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
-            "precision@recall=0.9", "cost=1:5" and others; for labels one each, with "micro_" before it one for all.
+            "precision@recall=0.9", "cost=1:5" and others; for labels one each, with ``micro_`` before it one for all.
         cost: What each decision costs, by true class: "0,1;5,0", "malignant>benign=50", a .csv file, a matrix; of
             labels what a false yes and a false no cost, "1:5". The least expected cost decides.
         abstain: Price of deciding nothing; rows whose expected cost is higher are left undecided.
