@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lastlayer import Classifier
 from lastlayer.classifier import preflight
 from lastlayer.classifier.data.checks.labels import plain
 from lastlayer.classifier.data.checks.leaks import alone
 from lastlayer.classifier.data.checks.near import near_texts
 from lastlayer.classifier.data.checks.shift import holm
-from lastlayer.errors import ColumnError, ConfigError, DataNotFoundError
+from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError
 from tests.classifier.conftest import flowers, write_digits
 
 WORDS = [
@@ -470,3 +471,17 @@ def test_several_labels():
     assert "label 'red'" in leak
     assert "looks-multi-label" not in ids(report)
     assert 0 < report["class-imbalance"].numbers["prior_entropy"] < math.log(2)
+
+
+def test_one_class_alone_stops():
+    frame = pd.DataFrame({"x": range(50), "y": ["one"] * 50})
+    found = {finding.id: finding for finding in preflight(frame, target="y").findings}
+    assert found["one-class"].severity == "stops"
+    with pytest.raises(DataError, match="one class only"):
+        Classifier(verbose=False).fit(frame, "y")
+
+
+def test_dates_are_no_identifiers():
+    days = pd.date_range("2026-01-01", periods=120).strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"when": days, "x": np.arange(120) % 7, "y": ["a", "b"] * 60})
+    assert "identifier-column" not in {finding.id for finding in preflight(frame, target="y").findings}

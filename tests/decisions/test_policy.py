@@ -187,3 +187,13 @@ def test_replacing_a_part_keeps_the_rest():
     policy = POLICIES["all of multiclass"]
     z = logits_of(policy)
     assert torch.equal(replace(policy, abstain=None).decide(z), policy.decide(z, abstain=False))
+
+
+def test_what_is_more_probable_than_a_class_of_a_set_is_in_it():
+    """Under other shares each class has a limit of its own; a set without the most probable class helps nobody."""
+    limits = (0.04, 0.999, 0.999)  # of −log p
+    policy = Policy("multiclass", 3, sets=SetRule(0.9, "lac", per_class=False, limits=limits))
+    p = torch.tensor([[0.58, 0.41, 0.01], [0.97, 0.02, 0.01], [0.0005, 0.0005, 0.999]], dtype=torch.float64)
+    assert policy.set_of(p.log()).tolist() == [[True, True, False], [True, False, False], [False, False, True]]
+    by_class = replace(policy, sets=replace(policy.sets, per_class=True))
+    assert by_class.set_of(p.log()).tolist()[0] == [False, True, False]  # the promise is made to each class

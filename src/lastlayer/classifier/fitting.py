@@ -210,7 +210,7 @@ def _finish(
     target = parts[judge].labelled
     evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
     if evaluation.decided is not None and evaluation.decided.coverage is not None:
-        journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge))
+        journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge, spec.policy))
     worst = evaluation.worst[0].row
     data: dict[str, Any] = {
         "rows": {name: len(rows) for name, rows in ready.split._asdict().items()},

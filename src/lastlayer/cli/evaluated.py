@@ -22,6 +22,8 @@ def show(found: Evaluation, screen: Console) -> None:
         screen.print(line)
     if found.decided is not None:
         screen.print(scores.decision_table(found.decided, found.classes))
+        if found.decided.abstained is not None and found.decided.abstained.value:
+            screen.print("What follows counts the answer that would be given if none were left undecided.")
     screen.print()
     matrix = scores.confusion_table(found)
     if matrix is not None:

@@ -16,7 +16,7 @@ from lastlayer.classifier.report import SCORES
 from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable
 
-_WHOLE_MATRIX = 12
+_WHOLE_MATRIX, _WIDE_NAMES = 12, 3  # most classes of a matrix that fits a terminal, and with names of 14 letters
 _MOST_CONFUSED = 8
 _WORST_NAME = 40
 _BAR = 30
@@ -66,7 +66,8 @@ def confusion_table(found: Evaluation) -> Table | None:
     """The confusion matrix, where it fits a terminal."""
     if not found.confusion or len(found.classes) > _WHOLE_MATRIX:
         return None
-    table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:8])}" for name in found.classes))
+    room = 14 if len(found.classes) <= _WIDE_NAMES else 8
+    table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:room])}" for name in found.classes))
     for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True)):
         cells = [
             Text(str(count) if count else "·", style=_style(count, place == index)) for place, count in enumerate(row)
@@ -125,7 +126,9 @@ def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
         shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
     for name, interval in shown.items():
         if interval is not None:
-            table.add_row(name, f"{interval.value:.4f}", f"{interval.low:.4f} – {interval.high:.4f}")
+            known = not math.isnan(interval.value)
+            between = f"{interval.low:.4f} – {interval.high:.4f}" if known else ""
+            table.add_row(name, f"{interval.value:.4f}" if known else "undefined", between)
     if found.coverage is not None:
         table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
         table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")

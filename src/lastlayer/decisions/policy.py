@@ -245,7 +245,14 @@ class Policy:
         if self.sets is None:
             raise OptionError("this policy has no prediction sets: with_sets(logits, target, coverage) makes them.")
         limits = torch.tensor(self.sets.limits, dtype=torch.float64, device=logits.device)
-        return self._set_scores(logits, self.sets.score) <= limits
+        scores = self._set_scores(logits, self.sets.score)
+        inside = scores <= limits
+        if self.sets.per_class:
+            return inside
+        # Under other shares each class has a limit of its own. What fits a row better than a class in its set belongs
+        # there too: a larger set keeps the promise.
+        worst = scores.masked_fill(~inside, -math.inf).amax(1, keepdim=True)
+        return scores <= worst
 
     def _set_scores(self, logits: Tensor, score: Score) -> Tensor:
         check_logits(logits, self.kind, self.classes)

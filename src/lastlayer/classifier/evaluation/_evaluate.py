@@ -148,7 +148,8 @@ def _example(judged: JudgedRows, row: int) -> Example:
 
 def _choices(judged: JudgedRows, row: int) -> tuple[Choice, ...]:
     """The largest logits and the true class; the one logit of a binary task; of several labels the costliest."""
-    task, logits, loss = judged.task, judged.logits[row].double(), judged.each_loss[row]
+    task, loss = judged.task, judged.each_loss[row]
+    logits = judged.policy.logits(judged.logits[row : row + 1])[0]  # calibrated, so that they give the p beside them
     if task.kind == "binary":
         return (Choice(task.names[1], float(logits), float(judged.p[row, 1]), bool(judged.truth[row]), float(loss)),)
     key = torch.from_numpy(loss) if judged.several else logits

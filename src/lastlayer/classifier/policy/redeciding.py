@@ -31,7 +31,7 @@ def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list
     if config.coverage is not None and test is not None:
         measured = deciding.decided(found.policy, *test)
         if measured is not None and measured.coverage is not None:
-            said.append(sentences.covered(measured.coverage, task, "test"))
+            said.append(sentences.covered(measured.coverage, task, "test", found.policy))
     data = {**record.data, **found.facts, "notes": [*record.data["notes"], *said]}
     spec = replace(record.spec, policy=found.policy)
     return replace(record, config=deciding.portable(config, found.policy, task), spec=spec, data=data), said

@@ -34,9 +34,10 @@ def calibrations(found: Sequence[Calibration]) -> str:
     low, high = min(each.temperature for each in kept), max(each.temperature for each in kept)
     before = math.fsum(each.before for each in found) / len(found)
     after = math.fsum(each.after if each.kept else each.before for each in found) / len(found)
+    others = "" if len(kept) == len(found) else " The others stay 1."
     return (
         f"Temperatures of {len(kept)} of {plural(len(found), 'label')} are kept, {low:.4f} to {high:.4f}: log-loss of "
-        f"held-out rows {before:.4f} → {after:.4f}. The others stay 1."
+        f"held-out rows {before:.4f} → {after:.4f}.{others}"
     )
 
 
@@ -69,14 +70,14 @@ def thresholds(found: Sequence[Threshold], task: Task, metric: str) -> str:
     which = (
         f"Threshold for {metric}: {low:.4f}"
         if len(found) == 1
-        else f"Thresholds for {metric}: {low:.4f} to {high:.4f}, one per label"
+        else f"Thresholds for {metric}: {low:.4f}{'' if low == high else f' to {high:.4f}'}, one per label"
     )
     short = [name for name, each in zip(task.names, found, strict=False) if not each.reached]
     missed = ""
     if short:
         missed = f"; out of reach{'' if len(found) == 1 else f' for {examples(short)}'}, this comes nearest"
     unseen = "" if math.isnan(held_out) else f", {held_out:.4f} on rows that the choice had not seen"
-    return f"{which}; {score:.4f} on the rows it was chosen on ({half:.4f} at 0.5){unseen}{missed}."
+    return f"{which}; {score:.4f} on the rows of the choice ({half:.4f} at 0.5){unseen}{missed}."
 
 
 def _scores(found: Threshold) -> tuple[float, float, float]:
@@ -109,14 +110,15 @@ def sets(rule: SetRule, rows: int, task: Task) -> str:
     return f"Prediction sets: {of}, by {plural(rows, 'calibration row')}.{few}"
 
 
-def covered(coverage: Coverage, task: Task, where: str) -> str:
+def covered(coverage: Coverage, task: Task, where: str, policy: Policy) -> str:
     """One sentence on the measured coverage."""
+    own = "" if policy.deployed is None else ", which are in the data's own shares and not in those of the promise"
     total = f"{coverage.total.value:.1%} ({coverage.total.low:.1%} to {coverage.total.high:.1%})"
     seen = [(each.value, name) for each, name in zip(coverage.per_class, task.names, strict=True) if each.value >= 0]
     (least, hardest), (most, easiest) = min(seen, default=(math.nan, "none")), max(seen, default=(math.nan, "none"))
     empty = f", {coverage.empty:.1%} of the sets are empty" if coverage.empty and task.kind != "multilabel" else ""
     what = "labels that hold" if task.kind == "multilabel" else "rows"
     return (
-        f"Coverage measured on {where} {what}: {total}, from {least:.1%} ({hardest}) to {most:.1%} ({easiest}); "
+        f"Coverage measured on {where} {what}{own}: {total}, from {least:.1%} ({hardest}) to {most:.1%} ({easiest}); "
         f"{coverage.size:.2f} {'labels' if task.kind == 'multilabel' else 'classes'} in a set on average{empty}."
     )

@@ -18,7 +18,16 @@ _FAR_FROM_EQUAL = 0.9  # prior entropy as a share of ln C
 
 
 def few_rows(subject: Subject) -> Iterator[Finding]:
-    """Classes that are nearly empty."""
+    """Classes that are nearly empty, or that are alone."""
+    if len(subject.by_label) == 1 and not subject.several:
+        yield Finding(
+            "one-class",
+            "stops",
+            f"All rows are {next(iter(subject.by_label))!r}: there is nothing to tell apart.",
+            "Add rows of another class, or name another target.",
+            "stops",
+            "stops: a classifier needs at least two classes",
+        )
     different = {label: len({subject.contents[row] for row in rows}) for label, rows in subject.by_label.items()} | {
         folder: 0 for folder in subject.folders if folder not in subject.by_label
     }

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import pairwise
 
 from lastlayer.classifier.data.checks.finding import Finding
@@ -62,7 +63,7 @@ def _identifies(name: str, present: Sequence[str], different: int) -> bool:
     if different <= max(_FEW_CATEGORIES, 0.95 * len(present)):
         return False
     if not all(map(_whole, present)):
-        return not any(map(_number, present[:_LEAST_ROWS]))
+        return not any(_number(cell) or _is_date(cell) for cell in present[:_LEAST_ROWS])
     numbers = [float(cell) for cell in present]
     steps = sum(later - earlier == 1 for earlier, later in pairwise(numbers))
     return steps > 0.9 * (len(numbers) - 1) or (different == len(present) and bool(_IDENTIFIER.search(name)))
@@ -71,6 +72,13 @@ def _identifies(name: str, present: Sequence[str], different: int) -> bool:
 def _number(cell: str) -> bool:
     try:
         return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _is_date(cell: str) -> bool:
+    try:
+        return len(cell) >= len("2026-01-31") and datetime.fromisoformat(cell) is not None
     except ValueError:
         return False
 
@@ -96,9 +104,10 @@ def _identifiers(words: Sequence[str], numbers: Sequence[str], subject: Subject)
         yield Finding(
             "identifier-column",
             "note",
-            f"{plural(len(rest), 'column')} of words that are nearly all different look like an identifier: "
+            f"{plural(len(rest), 'column')} of words that are nearly all different "
+            f"{'looks like an identifier' if len(rest) == 1 else 'look like identifiers'}: "
             f"{examples([repr(name) for name in rest], 5)}.",
-            "Remove them.",
+            "Remove it." if len(rest) == 1 else "Remove them.",
             "left out",
             "left out",
             count=len(rest),
@@ -109,7 +118,8 @@ def _identifiers(words: Sequence[str], numbers: Sequence[str], subject: Subject)
         yield Finding(
             "counting-column",
             "harms",
-            f"{plural(len(numbers), 'column')} of whole numbers, each of them once, look like an identifier: "
+            f"{plural(len(numbers), 'column')} of whole numbers, each of them once, "
+            f"{'looks like an identifier' if len(numbers) == 1 else 'look like identifiers'}: "
             f"{examples([repr(name) for name in numbers], 5)}. Where rows are sorted by class, it gives the class "
             "away.",
             f"Leave {'it' if len(numbers) == 1 else 'them'} out with {ignored}, unless the number means something.",
@@ -129,7 +139,8 @@ def _missing(lacking: dict[str, int], subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "missing-cells",
         "note",
-        f"{plural(len(lacking), 'column')} of {len(subject.columns)} lack cells: {examples(said, 8)}.",
+        f"{plural(len(lacking), 'column')} of {len(subject.columns)} {'lacks' if len(lacking) == 1 else 'lack'} cells: "
+        f"{examples(said, 8)}.",
         f"Nothing needs doing; {option('missing')} says which words stand for a missing cell.",
         "kept",
         "kept: the median or a category of its own stands for them, and a flag says so",
