@@ -11,6 +11,7 @@ from PIL import Image
 
 from lastlayer import Classifier
 from lastlayer.classifier import hub
+from lastlayer.classifier.data import encoder_names
 from lastlayer.classifier.network import encoders
 from lastlayer.errors import ConfigError, RunError
 
@@ -67,9 +68,9 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def offline(monkeypatch):
     monkeypatch.setattr(hub, "answers", lambda: False)
-    encoders.opened.cache_clear()
+    encoder_names.opened.cache_clear()
     yield
-    encoders.opened.cache_clear()
+    encoder_names.opened.cache_clear()
 
 
 def test_an_encoder_from_a_folder_is_fine_tuned_and_kept(folder, tmp_path, heard):
@@ -81,13 +82,13 @@ def test_an_encoder_from_a_folder_is_fine_tuned_and_kept(folder, tmp_path, heard
     assert model.evaluate()["accuracy"] > 0.8
     texts = ["card lost", "", "환율 🙂", "a " * 5000]
     shutil.rmtree(place)
-    encoders.opened.cache_clear()
+    encoder_names.opened.cache_clear()
     again = Classifier.load(shutil.copytree(tmp_path / "run", tmp_path / "elsewhere"))
     assert (again.predict_proba(texts) == model.predict_proba(texts)).all()
 
 
 def test_features_are_the_mean_over_the_tokens_that_are_there(folder):
-    tokens = encoders.opened(str(folder)).tokens
+    tokens = encoder_names.opened(str(folder)).tokens
     network = encoders.build(tokens, str(folder), pretrained=True, journal=None).eval()
     texts = ["card lost please", "rate"]
     ids, mask = tokens.encode(texts).batch([0, 1])
@@ -101,7 +102,7 @@ def test_features_are_the_mean_over_the_tokens_that_are_there(folder):
 def test_weights_come_from_the_folder(folder):
     from safetensors.torch import load_file
 
-    tokens = encoders.opened(str(folder)).tokens
+    tokens = encoder_names.opened(str(folder)).tokens
     published = load_file(folder / "model.safetensors")
     ours = encoders.build(tokens, str(folder), pretrained=True, journal=None).model.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in published.items())

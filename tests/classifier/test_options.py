@@ -13,12 +13,13 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.learning import objective, optimisation, training
+from lastlayer.classifier.learning import optimisation, training
 from lastlayer.classifier.learning.batches import Examples
 from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.loop import Loop, in_parts
-from lastlayer.classifier.learning.objective import Objective
+from lastlayer.classifier.network import objective
 from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.network.objective import Objective
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import ConfigError, DataNotFoundError

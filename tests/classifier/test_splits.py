@@ -11,9 +11,10 @@ from PIL import Image
 
 from lastlayer import Classifier
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.labels import in_order
 from lastlayer.classifier.data.splits import stratified
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.task import Task, check_labels, in_order, infer_task
+from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.errors import ConfigError, DataError
 from tests.classifier.conftest import flowers, write_digits
 

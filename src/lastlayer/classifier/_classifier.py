@@ -22,13 +22,13 @@ from lastlayer.classifier.learning import resuming
 from lastlayer.classifier.learning.batches import Examples
 from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.policy.deciding import SETTINGS
-from lastlayer.classifier.policy.redeciding import decided_anew
 from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.predicting import export as exporting
 from lastlayer.classifier.predicting import streaming
 from lastlayer.classifier.predicting.export import Exported
 from lastlayer.classifier.predicting.prediction import Predictions
 from lastlayer.classifier.predicting.predictor import Predictor
+from lastlayer.classifier.redeciding import decided_anew
 from lastlayer.classifier.report import report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import ABSTAINED, Policy

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from lastlayer.classifier.policy.spelling import as_text
+from lastlayer.classifier.spelling import as_text
 from lastlayer.errors import ConfigError, did_you_mean
 from lastlayer.messages.wording import option
 

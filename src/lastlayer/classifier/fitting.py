@@ -18,16 +18,16 @@ from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.folds import Judged, cross_validate, cut
 from lastlayer.classifier.journal import Journal, Listener, Silent
-from lastlayer.classifier.learning import augmentation, frozen, objective, processes, resuming, tracking, training
+from lastlayer.classifier.learning import augmentation, frozen, processes, resuming, tracking, training
 from lastlayer.classifier.learning.batches import Examples
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest, stop_on_interrupt
 from lastlayer.classifier.learning.keeping import Keeper
-from lastlayer.classifier.learning.objective import Objective
 from lastlayer.classifier.learning.resuming import Begun
 from lastlayer.classifier.learning.tracking import Trackers
-from lastlayer.classifier.network import backbones
+from lastlayer.classifier.network import backbones, objective
 from lastlayer.classifier.network.model import ModelSpec, Network
+from lastlayer.classifier.network.objective import Objective
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, learn, name_of, prepare

@@ -1,6 +1,5 @@
 """Which question the labels ask: one of two, one of many, or any of many; and whether they are classes at all."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.labels import named
+from lastlayer.classifier.data.labels import in_order, named
 from lastlayer.classifier.data.rows import Answer, Label, examples, listing, plural
 from lastlayer.classifier.data.splits import holding
 from lastlayer.classifier.journal import Journal
@@ -234,20 +233,3 @@ def _check_positive(different: set[Label], config: Config, several: bool = False
             f"{option('positive')} {config.positive!r} is not one of the classes {examples(names, 8)}."
             f"{did_you_mean(config.positive, names)}"
         )
-
-
-def in_order(labels: Any) -> tuple[Label, ...]:
-    """Classes in order: numbers by value, words by letter, and "2" before "10".
-
-    >>> in_order(["10", "9", "2"]), in_order(["b", "a"])
-    (('2', '9', '10'), ('a', 'b'))
-    """
-    return tuple(sorted(labels, key=_order))
-
-
-def _order(label: Label) -> tuple[int, float, str]:
-    try:
-        number = float(label)
-    except (ValueError, OverflowError):
-        number = math.nan
-    return (0, number, str(label)) if math.isfinite(number) else (1, 0.0, str(label))

@@ -1,5 +1,6 @@
 """From the target column, or several of them, to the class of each row, or the labels that hold for it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -136,3 +137,20 @@ def _number(word: str) -> int | float | None:
         if str(number) == word and abs(number) < _MOST:  # inf and nan are words too
             return int(number) if float(number).is_integer() else number
     return None
+
+
+def in_order(labels: Any) -> tuple[Label, ...]:
+    """Classes in order: numbers by value, words by letter, and "2" before "10".
+
+    >>> in_order(["10", "9", "2"]), in_order(["b", "a"])
+    (('2', '9', '10'), ('a', 'b'))
+    """
+    return tuple(sorted(labels, key=_order))
+
+
+def _order(label: Label) -> tuple[int, float, str]:
+    try:
+        number = float(label)
+    except (ValueError, OverflowError):
+        number = math.nan
+    return (0, number, str(label)) if math.isfinite(number) else (1, 0.0, str(label))

@@ -6,12 +6,12 @@ from statistics import median
 from typing import Any
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data import encoder_names
 from lastlayer.classifier.data.ngrams import NGrams
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.text_rows import LONGEST
 from lastlayer.classifier.data.tokens import Tokens
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.network import encoders
 from lastlayer.messages.wording import option
 
 TextSpec = NGrams | Tokens
@@ -44,8 +44,8 @@ def learn_text(name: str, cells: Sequence[str | None], config: Config, journal: 
     cut = sum(len(cell or "") > LONGEST for cell in cells)
     if cut:
         journal.say(f"Column {name!r}: of {plural(cut, 'text')} the first {LONGEST:,} characters are read.")
-    if encoders.is_encoder(config.backbone):
-        tokens = encoders.opened(config.backbone).tokens
+    if encoder_names.is_encoder(config.backbone):
+        tokens = encoder_names.opened(config.backbone).tokens
         long = int((tokens.lengths(cells) >= tokens.longest).sum())
         if long:
             journal.say(

@@ -18,7 +18,7 @@ from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.learning import checkpoints, processes
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.keeping import Keeper
-from lastlayer.classifier.learning.objective import Objective
+from lastlayer.classifier.network.objective import Objective
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError
 from lastlayer.messages.wording import option
 

@@ -12,13 +12,14 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.learning import objective, processes, resuming
+from lastlayer.classifier.learning import processes, resuming
 from lastlayer.classifier.learning.batches import Examples, in_order, loader
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.classifier.learning.loop import Loop, batch_size, expected_losses, workers
 from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.network import objective
 from lastlayer.classifier.network.members import MEMBERS
 from lastlayer.classifier.network.model import Network
 from lastlayer.decisions import log_loss

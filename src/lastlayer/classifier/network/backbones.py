@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from lastlayer.classifier import hub
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data import encoder_names
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.network import encoders
 from lastlayer.classifier.network.members import TableMembers
 from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
@@ -29,13 +29,13 @@ def check(config: Config, kind: str) -> None:
     """Refuse a backbone that does not read this kind of data, or that nobody knows."""
     name = config.backbone
     if kind == "table":
-        if name == SMALL_CNN or (encoders.is_encoder(name) and need("timm").is_model(name.split(".")[0])):
+        if name == SMALL_CNN or (encoder_names.is_encoder(name) and need("timm").is_model(name.split(".")[0])):
             raise ConfigError(
                 f"{option('backbone', name)} reads images; a table is read by {MLPS!r} or {MLP!r}, its text columns by "
                 f"{NGRAMS!r} or a text encoder."
             )
-        if encoders.is_encoder(name):
-            encoders.opened(name)
+        if encoder_names.is_encoder(name):
+            encoder_names.opened(name)
         elif config.pretrained:
             raise ConfigError(f"{option('pretrained', True)} is for a backbone with published weights: name one.")
         return
@@ -49,7 +49,7 @@ def check(config: Config, kind: str) -> None:
 
 def starts_from_weights(config: Config) -> bool:
     """Whether to begin with published weights: who names a folder names what is in it."""
-    return config.pretrained or encoders.in_folder(config.backbone)
+    return config.pretrained or encoder_names.in_folder(config.backbone)
 
 
 def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
@@ -62,9 +62,9 @@ def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
             f"{option('backbone', name)} reads text, and no column is text. Name one with {option('text')}, or leave "
             f"{option('backbone')} out."
         )
-    if not encoders.is_encoder(name):
+    if not encoder_names.is_encoder(name):
         return NGRAMS
-    if not config.pretrained and not encoders.in_folder(name):
+    if not config.pretrained and not encoder_names.in_folder(name):
         journal.say(
             f"Backbone: {name} without its published weights: it starts from scratch, which needs much data. With "
             f"{option('pretrained', True)} it starts from them."

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.journal import Journal
-from lastlayer.classifier.learning.objective import PLAIN, Objective
 from lastlayer.classifier.network import backbones
 from lastlayer.classifier.network.members import HeldOut, TableMembers
+from lastlayer.classifier.network.objective import PLAIN, Objective
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import RunError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lastlayer.classifier.data.rows import examples
-from lastlayer.classifier.policy.spelling import number, quoted
+from lastlayer.classifier.spelling import number, quoted
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError, DataNotFoundError, did_you_mean
 from lastlayer.messages.wording import option

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
+from lastlayer.classifier.data.labels import in_order
 from lastlayer.classifier.data.rows import Label, examples, plural
 from lastlayer.classifier.data.splits import holding
-from lastlayer.classifier.task import in_order
 from lastlayer.messages.wording import option
 
 _PARTS = 3  # training, validation, test

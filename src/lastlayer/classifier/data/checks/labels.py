@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import PARTS, Subject
+from lastlayer.classifier.data.labels import in_order
 from lastlayer.classifier.data.rows import Label, examples, plural
-from lastlayer.classifier.task import in_order
 from lastlayer.messages.wording import option
 
 _SEPARATORS = "|;,/+&"
