@@ -64,7 +64,7 @@ def test_it_has_the_data_flags_of_train():
         "calibration",
         "test",
     ):
-        assert flags[name] == ours[name]
+        assert (flags[name].annotation, flags[name].default) == (ours[name].annotation, ours[name].default)
     assert not {"epochs", "lr", "device", "output"} & set(flags)
 
 

@@ -198,15 +198,7 @@ def _only_progress(journal: Journal) -> Journal:
 def _parts(rows: Rows, contents: Any, config: Config, journal: Journal) -> tuple[list[str], DataError | None]:
     """The split of each row; where training could make none, the given one and why."""
     try:
-        kept, split = split_rows(
-            rows,
-            contents,
-            validation=config.validation,
-            calibration=config.calibration,
-            test=config.test,
-            seed=config.seed,
-            journal=journal,
-        )
+        kept, split = split_rows(rows, contents, config, journal)
     except DataError as error:
         return list(rows.given) if rows.given is not None else [""] * len(rows), error
     return parts_of(rows, kept, split), None

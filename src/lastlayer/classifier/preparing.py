@@ -78,15 +78,7 @@ def prepare(source: Any, config: Config, journal: Journal) -> Prepared:
         check_labels(rows.labels or [], config, class_folders(source))
     contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
     whole = rows
-    rows, split = split_rows(
-        whole,
-        contents,
-        validation=config.validation,
-        calibration=config.calibration,
-        test=config.test,
-        seed=config.seed,
-        journal=journal,
-    )
+    rows, split = split_rows(whole, contents, config, journal)
     found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
     contents = checks.of_kept(whole, rows, contents)
     labels = rows.labels or []

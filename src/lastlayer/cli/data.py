@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli import train
+from lastlayer.cli.flags import with_flags
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Preflight
@@ -22,10 +23,7 @@ def _with_data_flags_of_train(verb: Callable[..., int]) -> Callable[..., int]:
         for parameter in inspect.signature(train.command).parameters.values()
         if parameter.name in _ALSO or _panel(parameter) == train.DATA
     ]
-    own = list(inspect.signature(verb).parameters.values())
-    first, rest = own[0], [each for each in own[1:] if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    verb.__signature__ = inspect.Signature([first, *flags, *rest], return_annotation=int)  # type: ignore[attr-defined]
-    return verb
+    return with_flags(verb, flags)
 
 
 def _panel(parameter: inspect.Parameter) -> str | None:

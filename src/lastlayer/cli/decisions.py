@@ -1,8 +1,12 @@
 """Flags that say how a classifier decides: the same for train, evaluate and predict."""
 
+import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lastlayer.cli.flags import with_flags
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -41,6 +45,23 @@ DeployPrior = Annotated[
     str | None,
     typer.Option(help="Shares of classes where it is used: 'spam=0.01', uniform.", rich_help_panel=_PANEL),
 ]
+
+
+def with_decisions(verb: Callable[..., int]) -> Callable[..., int]:
+    """Give a verb these flags; it gets them as keywords, `**decisions`."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return with_flags(verb, (inspect.Parameter(name, kind, default=None, annotation=f) for name, f in _FLAGS.items()))
+
+
+_FLAGS = {
+    "threshold_for": ThresholdFor,
+    "cost": Cost,
+    "abstain": Abstain,
+    "coverage": SetCoverage,
+    "coverage_per_class": PerClass,
+    "set_score": SetScore,
+    "deploy_prior": DeployPrior,
+}
 
 
 def deciding(model: "Classifier", **flags: Any) -> "Classifier":

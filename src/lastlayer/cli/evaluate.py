@@ -1,25 +1,20 @@
 """lastlayer evaluate RUN [DATA]: how good a classifier is, on its own test rows or on other labelled data."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+from lastlayer.cli.decisions import deciding, with_decisions
 
 
+@with_decisions
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     data: Annotated[str | None, typer.Argument(help="Labelled data; the run's own test rows.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another run, to compare with on the same rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    threshold_for: ThresholdFor = None,
-    cost: Cost = None,
-    abstain: Abstain = None,
-    coverage: SetCoverage = None,
-    coverage_per_class: PerClass = None,
-    set_score: SetScore = None,
-    deploy_prior: DeployPrior = None,
+    **decisions: Any,
 ) -> int:
     """Show scores with intervals, the confusion matrix, reliability and the worst rows.
 
@@ -30,18 +25,8 @@ def command(
     with console.loading():
         from lastlayer.classifier import Classifier
         from lastlayer.cli import compared, evaluated
-        from lastlayer.cli.decisions import deciding
 
-    model = deciding(
-        Classifier.load(run),
-        threshold_for=threshold_for,
-        cost=cost,
-        abstain=abstain,
-        coverage=coverage,
-        coverage_per_class=coverage_per_class,
-        set_score=set_score,
-        deploy_prior=deploy_prior,
-    )
+    model = deciding(Classifier.load(run), **decisions)
     if against is not None:
         found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
         if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+from lastlayer.cli.decisions import deciding, with_decisions
 from lastlayer.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _NO_RESUME = (
 )
 
 
+@with_decisions
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     inputs: Annotated[
@@ -59,13 +60,7 @@ def command(
     batch_size: Annotated[int | None, typer.Option(help="Rows per forward pass.", rich_help_panel=_WORK)] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read pictures.", rich_help_panel=_WORK)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
-    threshold_for: ThresholdFor = None,
-    cost: Cost = None,
-    abstain: Abstain = None,
-    coverage: SetCoverage = None,
-    coverage_per_class: PerClass = None,
-    set_score: SetScore = None,
-    deploy_prior: DeployPrior = None,
+    **decisions: Any,
 ) -> int:
     """Predict new data of any size. Exit code 1 where a row could not be read; its error column says why.
 
@@ -77,22 +72,12 @@ def command(
         from lastlayer.classifier import Classifier
         from lastlayer.classifier.predicting.prediction import check_format
         from lastlayer.classifier.predicting.streaming import Options
-        from lastlayer.cli.decisions import deciding
 
     if output is not None:
         check_format(output)
     if resume and (output is None or "-" in inputs):
         raise ConfigError(_NO_RESUME)
-    model = deciding(
-        Classifier.load(run),
-        threshold_for=threshold_for,
-        cost=cost,
-        abstain=abstain,
-        coverage=coverage,
-        coverage_per_class=coverage_per_class,
-        set_score=set_score,
-        deploy_prior=deploy_prior,
-    )
+    model = deciding(Classifier.load(run), **decisions)
     options = Options(batch_size, workers, device, encoding, separator)
     shape = {"top_k": top_k, "every_class": every_class}
     if output is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lastlayer.cli.decisions import Abstain, Cost, DeployPrior, PerClass, SetCoverage, SetScore, ThresholdFor
+from lastlayer.cli.decisions import with_decisions
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 _LONGEST_STEM = 60
 DATA = "Data"  # what `lastlayer data` takes too
 _DATA, _MODEL, _TRAINING, _RUN = DATA, "Model", "Training", "Run"
-_NO_SETTINGS = ("data", "config", "output", "resume", "as_json")
+_NO_SETTINGS = ("data", "config", "output", "resume", "as_json", "decisions")
 
 
+@with_decisions
 def command(
     data: Annotated[
         str | None,
@@ -163,13 +164,6 @@ def command(
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
     ] = None,
-    threshold_for: ThresholdFor = None,
-    cost: Cost = None,
-    abstain: Abstain = None,
-    coverage: SetCoverage = None,
-    coverage_per_class: PerClass = None,
-    set_score: SetScore = None,
-    deploy_prior: DeployPrior = None,
     config: Annotated[
         Path | None,
         typer.Option(help="YAML of settings, such as config.yaml of a run; flags overrule it.", rich_help_panel=_RUN),
@@ -189,13 +183,15 @@ def command(
         Path | None, typer.Option(help="Go on with the run in this folder, which was cut off.", rich_help_panel=_RUN)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.", rich_help_panel=_RUN)] = False,
+    **decisions: Any,
 ) -> int:
     """Train a calibrated classifier on labelled data, and keep it in a run folder.
 
     Ctrl-C stops at the next step and keeps the best epoch so far (exit code 130). A run that was killed goes on with
     --resume, to the same end.
     """
-    given = {name: value for name, value in locals().items() if name not in _NO_SETTINGS and value is not None}
+    asked = {name: value for name, value in locals().items() if name not in _NO_SETTINGS} | decisions
+    given = {name: value for name, value in asked.items() if value is not None}
     if resume is not None:
         return _resume(resume, data, given, config, output, as_json)
     return _train(data, given, config, output, as_json)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.contents import different, repeated
 from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
@@ -27,16 +28,12 @@ class Split(NamedTuple):
 def split_rows(
     rows: Rows,
     contents: Sequence[Hashable],
-    *,
-    validation: float,
-    calibration: float,
-    test: float,
-    seed: int,
+    config: Config,
     journal: Journal,
 ) -> tuple[Rows, Split]:
-    """Split labelled rows by class, or take the split that the source has; `contents` are equal where rows are.
+    """Split labelled rows by class and the settings' shares, or take the split that the source has.
 
-    Rows of one group, where there are groups, stand on one side too.
+    Rows whose `contents` are equal stand on one side; where there are groups, so do those of one group.
 
     Returns the rows with them, since copies that a given split has on both sides are left out.
     """
@@ -48,8 +45,8 @@ def split_rows(
             f"The {len(rows):,} rows hold {count:,} different contents; equal rows stand on one side of the split."
         )
     if rows.given is None:
-        shares = (validation, test, calibration)
-        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, seed)
+        shares = (config.validation, config.test, config.calibration)
+        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
@@ -57,7 +54,7 @@ def split_rows(
         rows, contents = _without_copies(rows, contents, journal)
         labels = rows.labels or []
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
-        split = _completed(split, strata(labels), contents, rows.groups, validation, calibration, seed, journal)
+        split = _completed(split, strata(labels), contents, rows.groups, config, journal)
     if not split.train or not split.validation:
         copies = (
             f" The rows hold only {count:,} different contents, and equal rows stand on one side."
@@ -85,16 +82,14 @@ def _completed(
     labels: Sequence[Label],
     contents: Sequence[Hashable],
     groups: Sequence[str] | None,
-    validation: float,
-    calibration: float,
-    seed: int,
+    config: Config,
     journal: Journal,
 ) -> Split:
     """A given split with the parts that it lacks, taken from its training rows."""
-    shares = (0.0 if split.validation else validation, 0.0 if split.calibration else calibration)
+    shares = (0.0 if split.validation else config.validation, 0.0 if split.calibration else config.calibration)
     inner = [labels[row] for row in split.train]
     inner_groups = None if groups is None else [groups[row] for row in split.train]
-    parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, seed)
+    parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, config.seed)
     chosen, calibrating = (sorted(split.train[place] for place in part) for part in parts)
     for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
         if part:
