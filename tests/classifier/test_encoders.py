@@ -1,20 +1,30 @@
 """Text encoders of transformers and frozen backbones, on networks that are built on the spot; nothing is downloaded."""
 
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.torture import outcome
 from lastlayer import Classifier
 from lastlayer.classifier import hub
 from lastlayer.classifier.data import encoder_names
+from lastlayer.classifier.journal import Silent
+from lastlayer.classifier.learning.tracking import as_csv
 from lastlayer.classifier.network import encoders
 from lastlayer.errors import ConfigError, RunError
 
+ROOT = Path(__file__).parents[2]
 WORDS = {
     "card": "card lost please help 카드",
     "rate": "rate exchange high wrong 환율",
@@ -226,6 +236,57 @@ def test_fine_tuning_follows_and_the_better_epoch_is_kept(folder, heard):
         "Fine-tuning: backbone and head together, at most 2 epochs at a learning rate of 5e-05" in n
         for n in heard.notes
     )
+
+
+KILLED = """
+import sys
+from lastlayer import Classifier
+Classifier(backbone=sys.argv[1], **TUNED).fit(sys.argv[2], "label", output=sys.argv[3])
+"""
+TUNED = {
+    "freeze": True, "finetune_epochs": 2, "epochs": 2, "batch_size": 8, "checkpoint_minutes": 0, "device": "cpu",
+    "schedule": "cosine", "accumulate": 2, "verbose": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("frozen", [True, False], ids=["fine-tuned after the head", "from the beginning"])
+def test_fine_tuning_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path, frozen):
+    """BERT drops features at random, so that the random numbers have to go on, too."""
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(json.dumps(row) for row in rows(60, number=lambda n: n % 7)))
+    settings = {**TUNED, "freeze": frozen, "finetune_epochs": 2 if frozen else 0, "epochs": 2}
+    Classifier(backbone=str(folder), **settings).fit(table, "label", output=tmp_path / "whole")
+    run = tmp_path / "run"
+    program = KILLED.replace("**TUNED", f"**{settings!r}")
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-c", program, folder, table, run], env={**os.environ, "PYTHONPATH": path}
+    ) as process:
+        while not list(run.glob("checkpoints/0002-*1")):  # in the second epoch of all weights
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (run / "manifest.json").exists()
+    model = Classifier.resume(run, verbose=False)
+    resumed = [note for note in model.record.data["notes"] if note.startswith("Resumed in epoch 2, after ")]
+    assert len(resumed) == 1, model.record.data["notes"]
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
+def test_metrics_csv_goes_on_while_fine_tuning(folder, tmp_path):
+    lines = []
+
+    class Reading(Silent):
+        def epoch(self, epoch, of, seconds_left):
+            lines.append((tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:])
+
+    model = Classifier(backbone=str(folder), freeze=True, finetune_epochs=2, epochs=2, listener=Reading())
+    model.fit(rows(), "label", output=tmp_path / "run")
+    assert [[line.split(",")[0] for line in each] for each in lines] == [
+        [str(epoch) for epoch in range(1, last + 1)] for last in (1, 2, 3, 4)
+    ]
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == as_csv(model.record.epochs)
 
 
 def test_a_frozen_encoder_beside_other_columns_trains_what_reads_those(folder):

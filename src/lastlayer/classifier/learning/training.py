@@ -158,7 +158,6 @@ def train(
         loop.next_epoch()
         if keeper.due(after_epoch=True):
             keep()
-    trackers.end()
     loop.finish().load_state_dict(history.best)
     return history
 
