@@ -23,6 +23,7 @@ from lastlayer.classifier.journal import Silent
 from lastlayer.classifier.learning.tracking import as_csv
 from lastlayer.classifier.network import encoders
 from lastlayer.errors import ConfigError, RunError
+from tests.classifier.test_resume import cut_off
 
 ROOT = Path(__file__).parents[2]
 WORDS = {
@@ -238,40 +239,49 @@ def test_fine_tuning_follows_and_the_better_epoch_is_kept(folder, heard):
     )
 
 
+TUNED = {"epochs": 2, "batch_size": 8, "schedule": "cosine", "accumulate": 2, "checkpoint_minutes": 0, "device": "cpu"}
 KILLED = """
-import sys
+import json, sys
 from lastlayer import Classifier
-Classifier(backbone=sys.argv[1], **TUNED).fit(sys.argv[2], "label", output=sys.argv[3])
+folder, table, run, settings = sys.argv[1:]
+Classifier(backbone=folder, verbose=False, **json.loads(settings)).fit(table, "label", output=run)
 """
-TUNED = {
-    "freeze": True, "finetune_epochs": 2, "epochs": 2, "batch_size": 8, "checkpoint_minutes": 0, "device": "cpu",
-    "schedule": "cosine", "accumulate": 2, "verbose": False,
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("frozen", [True, False], ids=["fine-tuned after the head", "from the beginning"])
-def test_fine_tuning_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path, frozen):
+def started(*arguments):
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, arguments)], env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def resumed_to_the_same_bits(run, whole):
     """BERT drops features at random, so that the random numbers have to go on, too."""
-    table = tmp_path / "t.jsonl"
+    assert not (run / "manifest.json").exists()
+    notes = Classifier.resume(run, verbose=False).record.data["notes"]
+    assert len([note for note in notes if note.startswith("Resumed in epoch 2, after ")]) == 1, notes
+    assert outcome(run) == outcome(whole)
+
+
+def test_fine_tuning_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path):
+    table, run, settings = tmp_path / "t.jsonl", tmp_path / "run", {**TUNED, "freeze": True, "finetune_epochs": 2}
     table.write_text("\n".join(json.dumps(row) for row in rows(60, number=lambda n: n % 7)))
-    settings = {**TUNED, "freeze": frozen, "finetune_epochs": 2 if frozen else 0, "epochs": 2}
-    Classifier(backbone=str(folder), **settings).fit(table, "label", output=tmp_path / "whole")
-    run = tmp_path / "run"
-    program = KILLED.replace("**TUNED", f"**{settings!r}")
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    with subprocess.Popen(
-        [sys.executable, "-c", program, folder, table, run], env={**os.environ, "PYTHONPATH": path}
-    ) as process:
-        while not list(run.glob("checkpoints/0002-*1")):  # in the second epoch of all weights
+    Classifier(backbone=str(folder), verbose=False, **settings).fit(table, "label", output=tmp_path / "whole")
+    with started(folder, table, run, json.dumps(settings)) as process:
+        while not list(run.glob("checkpoints/0002-*1")):  # the second epoch of backbone and head together
             assert process.poll() is None
             time.sleep(0.002)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    assert not (run / "manifest.json").exists()
-    model = Classifier.resume(run, verbose=False)
-    resumed = [note for note in model.record.data["notes"] if note.startswith("Resumed in epoch 2, after ")]
-    assert len(resumed) == 1, model.record.data["notes"]
-    assert outcome(run) == outcome(tmp_path / "whole")
+    resumed_to_the_same_bits(run, tmp_path / "whole")
+
+
+def test_training_a_whole_encoder_goes_on_to_the_same_bits(folder, tmp_path):
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(json.dumps(row) for row in rows(60)))
+    Classifier(backbone=str(folder), verbose=False, **TUNED).fit(table, "label", output=tmp_path / "whole")
+    run = cut_off(tmp_path / "run", 7, table, "label", backbone=str(folder), **TUNED)
+    resumed_to_the_same_bits(run, tmp_path / "whole")
 
 
 def test_metrics_csv_goes_on_while_fine_tuning(folder, tmp_path):
