@@ -59,7 +59,7 @@ MIXED = {
 }
 
 
-@pytest.mark.parametrize("block", [1, 50, 10_000], ids=lambda bytes: f"{bytes} bytes at a time")
+@pytest.mark.parametrize("block", [1, 50, 10_000], ids="{} bytes at a time".format)
 def test_large_json_lines_are_the_same_table(tmp_path, monkeypatch, block):
     """Whatever type the values of a block have by themselves, and in whatever block a column begins."""
     rows = [{name: MIXED[name][row] for name in MIXED if row or name != "odd"} for row in range(5)]

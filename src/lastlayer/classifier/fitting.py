@@ -30,6 +30,7 @@ from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.network.objective import Objective
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.policy.telling import explained
+from lastlayer.classifier.predicting import occlusion
 from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, learn, name_of, prepare
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
@@ -213,6 +214,7 @@ def _finish(
     judged = ready.rows.select(getattr(ready.split, judge))
     target = parts[judge].labelled
     evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
+    evaluation = occlusion.with_words_of_worst(evaluation, lambda example: judged.select([example.row]), network, spec)
     trackers.judged(judge, {name: score.value for name, score in evaluation.scores.items()})
     if evaluation.decided is not None and evaluation.decided.coverage is not None:
         journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge, spec.policy))
@@ -244,7 +246,12 @@ def _finish(
         left_out=data["left_out"],
         evaluation=evaluation,
         rows=judged,
-        explained=explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+        explained=occlusion.told(
+            explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+            judged.select([worst]),
+            network,
+            spec,
+        ),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )

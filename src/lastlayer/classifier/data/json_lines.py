@@ -76,8 +76,7 @@ def _row(line: str, number: int, name: str) -> dict[str, Any]:
         raise DataError(f"{what} is no JSON ({reason}). Expected one object a line.") from error
     if not isinstance(row, dict):
         raise DataError(
-            f"{what} holds a {type(row).__name__}. Expected one object "
-            'a line, such as {"length": 3, "kind": "rose"}.'
+            f'{what} holds a {type(row).__name__}. Expected one object a line, such as {{"length": 3, "kind": "rose"}}.'
         )
     if _ESCAPED.search(line) and _BROKEN.search(json.dumps(row, ensure_ascii=False)):
         raise DataError(f"{what} holds half of a surrogate pair, which is no text. Write the whole character.")
