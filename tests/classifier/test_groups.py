@@ -32,8 +32,8 @@ def test_no_group_is_torn_and_every_class_trains(rows, validation, test, seed):
 
 
 def test_too_few_groups_are_said_to_be_the_reason():
-    frame = flowers().assign(site="north")
-    with pytest.raises(DataError, match=r"too few groups .* belong to 1 group, .* more groups in group, or leave it"):
+    frame = flowers().assign(site=lambda frame: frame["kind"])
+    with pytest.raises(DataError, match=r"too few groups .* belong to 3 groups, .* more groups in group, or leave it"):
         Classifier(group="site", verbose=False).fit(frame, "kind")
 
 
