@@ -265,6 +265,24 @@ def test_the_end_of_trackers_parts_no_processes():
     assert one.ended == 1
 
 
+@pytest.mark.parametrize("main", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_goes_on_is_found_in_mlflow(monkeypatch, main, there):
+    asked = []
+
+    def search(**question):
+        asked.append(question)
+        return [SimpleNamespace(info=SimpleNamespace(run_id="theirs"))] if there else []
+
+    stub = SimpleNamespace(get_experiment_by_name=lambda name: name == "mine" or None, search_runs=search)
+    monkeypatch.setattr(tracking, "need", lambda name: stub)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    options = tracking._of_mlflow(Path("runs/a"), "ours", SimpleNamespace(is_main_process=main))
+    assert (options["run_name"], options["tags"]) == ("a", {"lastlayer.run": "ours"})
+    assert options.get("run_id") == ("theirs" if main and there else None)
+    assert [question["filter_string"] for question in asked] == ["tags.`lastlayer.run` = 'ours'"] * main
+
+
 def test_tensorboard_writes_into_the_run(tmp_path):
     pytest.importorskip("tensorboard")
     Classifier(epochs=2, verbose=False, track=["tensorboard"]).fit(flowers(), "kind", output=tmp_path / "run")
