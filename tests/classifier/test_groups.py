@@ -31,6 +31,12 @@ def test_no_group_is_torn_and_every_class_trains(rows, validation, test, seed):
     assert grouped(labels, groups, (validation, test), seed) == parts
 
 
+def test_too_few_groups_are_said_to_be_the_reason():
+    frame = flowers().assign(site=lambda frame: frame["kind"])
+    with pytest.raises(DataError, match=r"too few groups .* belong to 3 groups, .* more groups in group, or leave it"):
+        Classifier(group="site", verbose=False).fit(frame, "kind")
+
+
 def test_shares_and_classes_are_as_even_as_groups_allow():
     random = np.random.default_rng(0)
     groups = random.integers(0, 200, 2000)

@@ -30,6 +30,7 @@ from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.network.objective import Objective
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.policy.telling import explained
+from lastlayer.classifier.predicting import occlusion
 from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, learn, name_of, prepare
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
@@ -81,7 +82,10 @@ def fit(
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: examples_of(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        trackers = Trackers(helper, keeping, config, about.id)
+        trackers = Trackers(helper, keeping, config, about.id, about.data)
+        claims.callback(trackers.end)
+        if (where := trackers.said()) is not None:
+            journal.say(where)
         history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         folds = None
         if config.folds is not None and not history.interrupted:
@@ -96,7 +100,7 @@ def fit(
                 lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
             )
             history.interrupted = folds is None
-        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
+        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started, trackers)
         if folds is not None:
             record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
         with processes.same_fate(helper):
@@ -192,6 +196,7 @@ def _finish(
     helper: Any,
     source: Any,
     started: float,
+    trackers: Trackers,
 ) -> Record:
     """Calibrate on validation rows, judge on test rows, and write it all down."""
     workers = training.workers(config, ready.rows.kind)
@@ -209,6 +214,8 @@ def _finish(
     judged = ready.rows.select(getattr(ready.split, judge))
     target = parts[judge].labelled
     evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
+    evaluation = occlusion.with_words_of_worst(evaluation, lambda example: judged.select([example.row]), network, spec)
+    trackers.judged(judge, {name: score.value for name, score in evaluation.scores.items()})
     if evaluation.decided is not None and evaluation.decided.coverage is not None:
         journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge, spec.policy))
     worst = evaluation.worst[0].row
@@ -239,7 +246,12 @@ def _finish(
         left_out=data["left_out"],
         evaluation=evaluation,
         rows=judged,
-        explained=explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+        explained=occlusion.told(
+            explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+            judged.select([worst]),
+            network,
+            spec,
+        ),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )

@@ -215,5 +215,7 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
     opened = trace.context.get("source")
     if opened is None:
         return trace, [said, "(told from the logits that the run has kept: its data is not here)", ""]
-    picture = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
-    return trace, [*picture, said, ""]
+    above = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
+    if "text" in trace.context:
+        above = [f"“{trace.context['text']}”"]
+    return trace, [*above, said, ""]

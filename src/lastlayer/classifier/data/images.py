@@ -10,6 +10,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -76,7 +77,9 @@ def from_pictures(pictures: list[dict[str, Any]]) -> Any:
     """A dataset of images, each by its path or by its bytes; nothing is decoded yet."""
     datasets = need("datasets")
     features = datasets.Features({"image": datasets.Image(decode=False)})
-    return datasets.Dataset.from_dict({"image": pictures}, features=features)
+    table = need("pyarrow").table({"image": pictures}, schema=features.arrow_schema)
+    # A name of its own: the library would else hash every picture to find one.
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
 
 
 def read_folder(folder: Path, journal: Journal) -> Rows:

@@ -7,8 +7,8 @@ from typing import Any
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import images, labels, published, tables
+from lastlayer.classifier.data.json_lines import from_rows
 from lastlayer.classifier.data.rows import Rows, examples, plural
-from lastlayer.classifier.data.text_tables import from_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal, Silent

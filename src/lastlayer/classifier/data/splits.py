@@ -12,6 +12,7 @@ from lastlayer.classifier.data.groups import grouped, joined, of_most
 from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages.wording import option
 
 _MANY_GROUPS = 2_000
 
@@ -56,15 +57,7 @@ def split_rows(
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
         split = _completed(split, strata(labels), contents, rows.groups, config, journal)
     if not split.train or not split.validation:
-        copies = (
-            f" The rows hold only {count:,} different contents, and equal rows stand on one side."
-            if count < len(rows)
-            else ""
-        )
-        raise DataError(
-            f"too few rows to train and to validate: {plural(len(rows), 'row')} would make {len(split.train)} training "
-            f"and {len(split.validation)} validation rows.{copies} Each class needs at least three different rows."
-        )
+        raise _too_few(rows, split, count)
     _check_classes(labels, split)
     said = f"Rows: {len(split.train):,} to train, {len(split.validation):,} to validate"
     if split.calibration:
@@ -75,6 +68,23 @@ def split_rows(
         else f"{said}; no test rows, so the figures below are of the rows that chose the epoch."
     )
     return rows, split
+
+
+def _too_few(rows: Rows, split: Split, count: int) -> DataError:
+    """Nothing to train on, or to validate on: too few rows, different contents, or groups."""
+    groups = None if rows.groups is None else len(set(rows.groups))
+    why = "Each class needs at least three different rows."
+    if count < len(rows):
+        why = f"The rows hold only {count:,} different contents, and equal rows stand on one side. {why}"
+    if groups is not None:
+        why = (
+            f"They belong to {plural(groups, 'group')}, and rows of one group stand on one side: name a column with "
+            f"more groups in {option('group')}, or leave it out."
+        )
+    return DataError(
+        f"too few {'rows' if groups is None else 'groups'} to train and to validate: {plural(len(rows), 'row')} would "
+        f"make {len(split.train)} training and {len(split.validation)} validation rows. {why}"
+    )
 
 
 def _completed(

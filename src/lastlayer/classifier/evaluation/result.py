@@ -22,6 +22,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a row and what it adds to a logit: that of the row as it is, less that of the row without the word.
+
+    Attributes:
+        text: The word.
+        pushed: What it adds to the logit that `Example.words_push` names.
+        truth: What it adds to the logit of the true class, where that is another; None elsewhere.
+    """
+
+    text: str
+    pushed: float
+    truth: float | None
+
+
+@dataclass(frozen=True)
 class Example:
     """One row and what the model said of it.
 
@@ -33,6 +48,8 @@ class Example:
         probability: Of that answer.
         loss: In nats; the mean over the labels where several may hold.
         choices: The main lines of the trace: the largest logits and the true class; of several labels the costliest.
+        words: Of a text, those that moved the answer most against the truth; empty where nobody has looked.
+        words_push: The class whose logit they push: the answer, the yes of a binary task, the costliest label.
     """
 
     row: int
@@ -42,6 +59,8 @@ class Example:
     probability: float
     loss: float
     choices: tuple[Choice, ...] = ()
+    words: tuple[Word, ...] = ()
+    words_push: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.classifier.learning.optimisation import SLOWER, step_size
-from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.learning.tracking import Trackers, following
 from lastlayer.classifier.learning.training import History
 from lastlayer.classifier.network import backbones
 from lastlayer.classifier.network.model import Network
@@ -84,6 +84,7 @@ def train(
         f"Fine-tuning: backbone and head together, at most {plural(slow.epochs, 'epoch')} at a learning rate of "
         f"{slow.lr:g}."
     )
+    trackers.follow(first.epochs)
     together = _joined(first, whole(slow))
     network.load_state_dict(together.best)
     return together
@@ -182,15 +183,11 @@ def _head_of(network: Network) -> Network:
 def _joined(first: History, second: History) -> History:
     """Both trainings as one, with the better of their best epochs."""
     last = len(first.epochs)
-    lowest = min((epoch.validation_log_loss for epoch in first.epochs), default=float("inf"))
-    moved = [
-        replace(epoch, epoch=last + epoch.epoch, best=epoch.best and epoch.validation_log_loss < lowest)
-        for epoch in second.epochs
-    ]
-    better = any(epoch.best for epoch in moved)
+    epochs = following(first.epochs, second.epochs)
+    better = any(epoch.best for epoch in epochs[last:])
     return replace(
         first,
-        epochs=first.epochs + moved,
+        epochs=epochs,
         best=second.best if better else first.best,
         best_epoch=last + second.best_epoch if better else first.best_epoch,
         interrupted=second.interrupted,

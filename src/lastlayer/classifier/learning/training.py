@@ -67,12 +67,13 @@ def accelerator(config: Config, run: Path | None = None) -> Any:
     # A static graph lets the processes train a backbone that does not use all of its weights.
     together = accelerate.DistributedDataParallelKwargs(static_graph=True)
     helper = accelerate.Accelerator(
-        cpu=config.device == "cpu",
+        cpu=processes.on_cpu(config.device),
         mixed_precision=config.precision,
         kwargs_handlers=[together],
         log_with=list(config.track) or None,
         project_dir=None if run is None else run,
     )
+    processes.check_met(helper)
     if config.precision == "fp16" and helper.device.type == "cpu":
         raise ConfigError(
             f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here: take "
@@ -157,7 +158,6 @@ def train(
         loop.next_epoch()
         if keeper.due(after_epoch=True):
             keep()
-    trackers.end()
     loop.finish().load_state_dict(history.best)
     return history
 

@@ -144,7 +144,7 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
                 model = timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # noqa: BLE001 - the hub's client raises its own errors and its carriers'
             if journal is not None:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
                 journal.say(
                     f"The published weights of {name} cannot be had ({reason}): training starts from scratch, "
                     "which needs more data and more epochs."

@@ -131,6 +131,8 @@ def _example(example: Example, facts: Facts) -> dict[str, Any]:
         "probability": f"{example.probability:.3f}",
         "loss": f"{example.loss:.3f}",
         "choices": example.choices,
+        "words": example.words,
+        "words_push": example.words_push,
         "picture": _picture(rows, row),
         "cells": list(rows.data[row].items()) if rows is not None and rows.kind == "table" else None,
     }
