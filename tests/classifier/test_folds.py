@@ -73,12 +73,20 @@ def test_the_final_model_is_the_ordinary_one():
     assert with_folds.record.predictions.equals(without.record.predictions)
 
 
-def test_given_test_rows_take_no_part(tmp_path):
+def test_given_test_rows_take_no_part(tmp_path, monkeypatch):
+    used, judge = [], fitting._judge_fold
+
+    def watched(ready, split, fold, *rest):
+        used.extend(ready.rows.names[row] for part in split for row in part)
+        return judge(ready, split, fold, *rest)
+
+    monkeypatch.setattr(fitting, "_judge_fold", watched)
     flowers(90).to_csv(tmp_path / "train.csv", index=False)
     flowers(30, seed=5).to_csv(tmp_path / "test.csv", index=False)
     model = Classifier(epochs=1, folds=3, verbose=False).fit(tmp_path, "kind")
     assert model.record.data["cross_validation"]["rows"] == 90 - len(model.record.data["left_out"]) > 80
-    assert all(name.startswith("train.csv#") for name in model.record.folds.to_pydict()["input"])
+    assert {name.split("#")[0] for name in used} == {"train.csv"}  # none of them trains, chooses or calibrates either
+    assert {name.split("#")[0] for name in model.record.folds.to_pydict()["input"]} == {"train.csv"}
 
 
 def test_binary_and_several_labels():

@@ -10,7 +10,7 @@ MUTANTS = (
         'offset = -logs if kind == "multiclass" else logs[0] - logs[1]',
         'offset = logs if kind == "multiclass" else logs[0] - logs[1]',
         "probabilities of a weighted training would be wrong twice",
-        "tests/decisions/test_priors.py",
+        "tests/decisions/test_priors.py::test_softmax_weights_come_off_exactly[0.0]",
     ),
     Mutant(
         "weights_of_no_and_yes_swapped",
@@ -18,7 +18,7 @@ MUTANTS = (
         'offset = -logs if kind == "multiclass" else logs[0] - logs[1]',
         'offset = -logs if kind == "multiclass" else logs[1] - logs[0]',
         "the same of one sigmoid",
-        "tests/decisions/test_priors.py",
+        "tests/decisions/test_priors.py::test_class_weights_of_one_sigmoid_are_the_odds",
     ),
     Mutant(
         "shares_the_other_way_round",
@@ -26,7 +26,7 @@ MUTANTS = (
         "return torch.logit(after) - torch.logit(before)",
         "return torch.logit(before) - torch.logit(after)",
         "rare in use would become frequent",
-        "tests/decisions/test_priors.py",
+        "tests/decisions/test_priors.py::test_new_shares_are_bayes_rule",
     ),
     Mutant(
         "quantile_without_the_new_row",
@@ -34,7 +34,7 @@ MUTANTS = (
         "place = math.ceil((len(scores) + 1) * share)",
         "place = math.ceil(len(scores) * share)",
         "the row that is predicted counts too: without it sets promise too much",
-        "tests/decisions/test_prediction_sets.py",
+        "tests/decisions/test_prediction_sets.py::test_the_limit_is_the_exact_order_statistic[1-0.7]",
     ),
     Mutant(
         "costs_read_by_column",
@@ -42,7 +42,7 @@ MUTANTS = (
         "no = (1 - q) * each[:, 0, 0] + q * each[:, 1, 0]",
         "no = (1 - q) * each[:, 0, 0] + q * each[:, 0, 1]",
         "a miss would cost what a false alarm costs",
-        "tests/decisions/test_costs.py",
+        "tests/decisions/test_costs.py::test_labels_are_decided_one_by_one_and_all_together",
     ),
     Mutant(
         "costs_of_another_class",
@@ -50,7 +50,7 @@ MUTANTS = (
         "found = cost.double()[target, made]",
         "found = cost.double()[made, target]",
         "truth and decision swapped",
-        "tests/decisions/test_costs.py",
+        "tests/decisions/test_costs.py::test_expected_costs_come_true_on_average",
     ),
     Mutant(
         "temperature_scored_on_its_own_rows",
@@ -58,7 +58,7 @@ MUTANTS = (
         "temperature = fit_temperature(z[~held], target[~held], offset=add)",
         "temperature = fit_temperature(z, target, offset=add)",
         "the gain is of rows that the fit has not seen",
-        "tests/decisions/test_temperature.py",
+        "tests/decisions/test_temperature.py::test_the_gain_is_that_of_rows_at_the_temperature_of_the_others",
     ),
     Mutant(
         "threshold_below_equal_probabilities",
@@ -66,7 +66,7 @@ MUTANTS = (
         "last = torch.cat([q[1:] != q[:-1], torch.ones(1, dtype=torch.bool, device=q.device)])",
         "last = torch.ones(len(q), dtype=torch.bool, device=q.device)",
         "rows of one probability cannot be told apart",
-        "tests/decisions/test_thresholds.py",
+        "tests/decisions/test_thresholds.py::test_no_other_threshold_is_better[0-8-f1]",
     ),
     Mutant(
         "sets_with_gaps",
@@ -74,7 +74,7 @@ MUTANTS = (
         "return scores <= worst",
         "return inside",
         "a set without the most probable class",
-        "tests/decisions/test_policy.py",
+        "tests/decisions/test_policy.py::test_what_is_more_probable_than_a_class_of_a_set_is_in_it",
     ),
     # Labels and rows.
     Mutant(
@@ -83,7 +83,7 @@ MUTANTS = (
         'missing = set(config.missing) - {""}',
         "missing = set(config.missing)",
         "with a separator, nothing between them is an answer",
-        "tests/classifier/test_multilabel.py",
+        "tests/classifier/test_multilabel.py::test_a_separator_makes_sets_of_labels_each_once_and_without_spaces",
     ),
     Mutant(
         "a_row_belongs_to_its_most_frequent_label",
@@ -91,7 +91,7 @@ MUTANTS = (
         "return [min(held, key=lambda one: counts[one]",
         "return [max(held, key=lambda one: counts[one]",
         "rare labels would miss a part",
-        "tests/classifier/test_multilabel.py",
+        "tests/classifier/test_multilabel.py::test_every_part_sees_a_rare_label",
     ),
     Mutant(
         "calibration_rows_train_too",
@@ -99,7 +99,7 @@ MUTANTS = (
         "held = chosen | judging | calibrating",
         "held = chosen | judging",
         "the temperature would be fitted to rows that are known by heart",
-        "tests/classifier/test_splits.py",
+        "tests/classifier/test_splits.py::test_rows_that_calibrate_do_nothing_else",
     ),
     Mutant(
         "labels_in_the_order_of_the_row",
@@ -107,7 +107,7 @@ MUTANTS = (
         "found[row, [next(places) for _ in labels]] = 1",
         "found[row, : len(labels)] = 1",
         "the first labels would hold, whichever they are",
-        "tests/classifier/test_multilabel.py",
+        "tests/classifier/test_multilabel.py::test_targets_are_zeros_and_ones",
     ),
     # Training.
     Mutant(
@@ -116,7 +116,7 @@ MUTANTS = (
         "of_batch = len(part.labelled) / rows",
         "of_batch = 1 / self._parts(self.step)",
         "an uneven last part counts as much as a full one",
-        "tests/classifier/test_options.py",
+        "tests/classifier/test_options.py::test_accumulated_gradients_are_those_of_the_whole_batch[plain-2]",
     ),
     Mutant(
         "every_member_sees_every_row",
@@ -124,7 +124,7 @@ MUTANTS = (
         "torch.arange(MEMBERS, device=numbers.device).unsqueeze(1) != _owner(numbers, indices)",
         "torch.arange(MEMBERS, device=numbers.device).unsqueeze(1) >= 0 * _owner(numbers, indices)",
         "then none can judge it",
-        "tests/classifier/test_members.py",
+        "tests/classifier/test_members.py::test_no_member_learns_from_the_rows_that_it_is_to_judge",
     ),
     Mutant(
         "judged_by_another_member",
@@ -132,7 +132,7 @@ MUTANTS = (
         "owner = _owner(numbers, indices)\n        return",
         "owner = (_owner(numbers, indices) + 1) % MEMBERS\n        return",
         "by one that has learnt from the row",
-        "tests/classifier/test_members.py",
+        "tests/classifier/test_members.py::test_logits_are_the_mean_of_the_members_logits",
     ),
     Mutant(
         "a_schedule_that_rises",
@@ -140,7 +140,7 @@ MUTANTS = (
         "return 1 - (1 - _LEAST) * fallen",
         "return _LEAST + (1 - _LEAST) * fallen",
         "from small to large",
-        "tests/classifier/test_options.py",
+        "tests/classifier/test_options.py::test_schedules",
     ),
     # Prediction.
     Mutant(
@@ -149,7 +149,7 @@ MUTANTS = (
         "or not text.startswith(_FORMULA)",
         "or text.startswith(_FORMULA)",
         "a spreadsheet would run them",
-        "tests/classifier/test_prediction_files.py",
+        "tests/classifier/test_prediction_files.py::test_formulas_become_texts_in_every_text_cell_and_in_no_number[=1+1]",
     ),
     Mutant(
         "the_uncalibrated_loss",
@@ -157,6 +157,6 @@ MUTANTS = (
         "return row_losses(self.policy.logits(self.logits), self.target).numpy()",
         "return row_losses(self.logits.double(), self.target).numpy()",
         "scores are of what is predicted, not of raw logits",
-        "tests/classifier/test_evaluation.py",
+        "tests/classifier/test_evaluation.py::test_scores_match_scikit_learn",
     ),
 )
