@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from lastlayer.classifier.evaluation import JudgedRows, compare, evaluate, evaluate_rows
 from lastlayer.classifier.evaluation.comparison import mcnemar
+from lastlayer.classifier.evaluation.intervals import between
 from lastlayer.classifier.evaluation.ranking import auroc, average_precision
 from lastlayer.classifier.evaluation.scores import score
 from lastlayer.classifier.task import Task
@@ -138,11 +139,15 @@ def test_intervals_are_those_of_a_plain_bootstrap(kind):
         names = [judged.names[row] for row in rows]
         one = JudgedRows(judged.logits[rows], judged.target[rows], names, judged.task, judged.policy, "again")
         plain.append({name: each.value for name, each in _only_values(one).items()})
+    widths = []
     for name, interval in found.scores.items():
         low, high = np.percentile([each[name] for each in plain], [2.5, 97.5])
         width = high - low
-        assert abs(interval.low - low) < 0.25 * width, name
-        assert abs(interval.high - high) < 0.25 * width, name
+        assert abs(interval.low - low) < 0.2 * width, name
+        assert abs(interval.high - high) < 0.2 * width, name
+        widths.append((interval.high - interval.low) / width)
+    assert np.mean(widths) == pytest.approx(1, abs=0.06)  # 90 % intervals would have 0.84
+    assert between(np.r_[np.arange(1001) / 10, np.nan]) == pytest.approx((2.5, 97.5))
 
 
 def _only_values(judged):
@@ -209,6 +214,25 @@ def test_risk_by_coverage_is_the_share_of_errors_among_the_surest():
     for coverage, risk in found.risk:
         assert risk == pytest.approx(wrong[: round(coverage * 200)].mean())
     assert found["aurc"] == pytest.approx((np.cumsum(wrong) / np.arange(1, 201)).mean())
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_the_calibration_error_is_that_of_the_diagram(kind):
+    found = evaluate_rows(drawn(kind, sharp=2.0))
+    assert found["ece"] == pytest.approx(found.reliability.ece, rel=1e-12)
+    assert found["ece"] > 0.05
+
+
+def test_a_probability_at_an_edge_belongs_to_the_bin_that_ends_there():
+    z, target = torch.tensor([0.75, 0.8], dtype=torch.float64).logit().repeat_interleave(10), torch.tensor([1] * 20)
+    target[10:] = 0
+    judged = JudgedRows(
+        z, target, [str(row) for row in range(20)], Task("binary", ("no", "yes")), Policy("binary", 2), "test"
+    )
+    assert set(judged.sure.tolist()) == {0.75, 0.8}  # 0.8 is twelve fifteenths
+    found = evaluate_rows(judged)
+    assert found["ece"] == pytest.approx((0.8 - 0.25) / 2)  # one bin, in which the gaps of both meet
+    assert len(found.reliability.bins) == 1
 
 
 def test_equal_confidences_share_their_errors():
