@@ -174,6 +174,12 @@ def test_what_is_undefined_says_so_and_is_never_0():
     others = [0, 1, 3]
     expected = np.mean([metrics.roc_auc_score(judged.truth[rows] == c, judged.p[rows, c]) for c in others])
     assert found["auroc"] == pytest.approx(expected, rel=1e-12)
+    answer = judged.p[rows].argmax(1)
+    assert (answer == 2).any()  # a class without a row that is answered all the same is of value 0, not undefined
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(judged.truth[rows], answer, average="macro"))
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.recall_score(judged.truth[rows], answer, labels=others, average="macro")
+    )
     one = np.flatnonzero(judged.truth == 0)
     found = evaluate(
         judged.logits[one], judged.target[one], [str(row) for row in one], judged.task, judged.policy, "test"
@@ -305,9 +311,10 @@ def test_a_better_model_is_found_whatever_the_order_of_its_rows_and_classes(kind
 def test_the_interval_of_a_difference_is_narrower_than_that_of_either():
     judged = drawn("multiclass", rows=500)
     near = JudgedRows(judged.logits * 1.02, judged.target, judged.names, judged.task, judged.policy, "test")
-    found = compare(judged, near).scores["log_loss"].difference
-    single = evaluate_rows(judged).scores["log_loss"]
-    assert found.high - found.low < 0.1 * (single.high - single.low)
+    found, single = compare(judged, near).scores, evaluate_rows(judged).scores
+    for name in ("log_loss", "brier", "auroc", "average_precision"):
+        gap = found[name].difference
+        assert 0 < gap.high - gap.low < 0.1 * (single[name].high - single[name].low), name
 
 
 def test_changed_rows_are_named_with_both_answers():
