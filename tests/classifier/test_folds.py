@@ -6,7 +6,10 @@ import pytest
 
 from lastlayer import Classifier
 from lastlayer.classifier import fitting
-from lastlayer.classifier.folds import Judged
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.rows import Rows
+from lastlayer.classifier.data.splits import Split
+from lastlayer.classifier.folds import Judged, cut
 from lastlayer.errors import ConfigError, DataError, RunError
 from tests.classifier.conftest import flowers
 
@@ -119,6 +122,16 @@ def test_too_many_folds():
         Classifier(epochs=1, folds=20, verbose=False).fit(frame, "y")
     with pytest.raises(ConfigError, match="folds has to lie between 2"):
         Classifier(folds=1)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_every_fold_has_its_share_of_each_class(grouped):
+    names = [str(row) for row in range(120)]
+    labels = ["rare" if row < 12 else "often" for row in range(120)]
+    rows = Rows("table", None, names, labels, groups=[f"={row // 2}" for row in range(120)] if grouped else None)
+    found = cut(rows, range(120), Split([], [], [], []), Config(folds=6))
+    assert [sum(labels[row] == "rare" for row in fold) for fold in found] == [2] * 6
+    assert [len(fold) for fold in found] == [20] * 6
 
 
 def test_a_changed_table_of_folds_is_noticed(run, tmp_path):

@@ -261,6 +261,8 @@ def test_few_rows_and_unequal_shares():
     shares = report["class-imbalance"].numbers
     assert shares["ln_classes"] == pytest.approx(math.log(3))
     assert 0 < shares["prior_entropy"] < 0.15
+    copied = pd.DataFrame({"x": [*range(100), *([200] * 12)], "y": ["a"] * 100 + ["b"] * 12})
+    assert "'b' (1)" in found(copied, "y")["few-rows-of-a-class"].what  # a row written twelve times is one
     assert f"{shares['prior_entropy']:.3f} nats" in report["class-imbalance"].what
 
 
@@ -325,6 +327,8 @@ def test_a_column_that_determines_the_class():
     leaks = {one.numbers["column"]: one for one in found(leaky(), "y") if one.id == "leaking-column"}
     assert set(leaks) == {"code", "amount"}
     assert leaks["code"].numbers["accuracy"] == 1.0
+    rare = leaky().assign(y=["yes"] * 2 + ["no"] * 298, same=["k", "l"] * 150)  # what always answers no leaks nothing
+    assert "leaking-column" not in ids(found(rare.drop(columns=["code", "amount"]), "y"))
     assert "100.00%" in leaks["code"].what
     assert "ignore='code'" in leaks["code"].fix
     assert not [one for one in found(leaky(), "y", ignore=("code", "amount")) if one.id == "leaking-column"]
@@ -388,6 +392,11 @@ def test_splits_from_different_distributions(tmp_path):
     frame.iloc[400:].to_csv(tmp_path / "same/test.csv", index=False)
     frame.iloc[400:].assign(length=frame["length"] + 1, soil="peat").to_csv(tmp_path / "other/test.csv", index=False)
     assert "shifted-split" not in ids(found(tmp_path / "same", "kind"))
+    (tmp_path / "many").mkdir()
+    many = flowers(12_000)
+    many.iloc[:8000].to_csv(tmp_path / "many/train.csv", index=False)
+    many.iloc[8000:].assign(length=many["length"] + 0.2).to_csv(tmp_path / "many/test.csv", index=False)
+    assert "shifted-split" not in ids(found(tmp_path / "many", "kind"))  # certain, and too small to matter
     shift = found(tmp_path / "other", "kind")["shifted-split"]
     features = {one["feature"]: one["p"] for one in shift.numbers["features"]}
     assert set(features) == {"length", "soil"}

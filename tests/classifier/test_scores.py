@@ -260,7 +260,10 @@ def test_the_worst_rows_show_what_made_them_so():
     assert truth.name == example.target
     assert truth.loss == example.loss == pytest.approx(-math.log(truth.probability))
     assert [choice.logit for choice in example.choices[:3]] == sorted(judged.logits[example.row].tolist())[::-1][:3]
-    several = evaluate_rows(drawn("multilabel", classes=5)).worst[0]
+    labels = drawn("multilabel", classes=5)
+    several = evaluate_rows(labels).worst[0]
+    p = labels.p[several.row]
+    assert several.probability == pytest.approx(np.maximum(p, 1 - p).prod())  # that all its labels are right
     assert [choice.loss for choice in several.choices] == sorted([choice.loss for choice in several.choices])[::-1]
 
 

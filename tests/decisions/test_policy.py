@@ -104,6 +104,7 @@ def test_a_threshold_decides_instead_of_the_larger_probability():
     z = torch.tensor([-2.0, -1.0, 0.0, 1.0])
     assert Policy("binary", 2).decide(z).tolist() == [0, 0, 0, 1]
     assert Policy("binary", 2, thresholds=(0.2,)).decide(z).tolist() == [0, 1, 1, 1]
+    assert Policy("binary", 2, thresholds=(0.5,)).decide(z).tolist() == [0, 0, 0, 1]  # yes lies above it
     labels = Policy("multilabel", 2, thresholds=(0.2, 0.7))
     assert labels.decide(torch.tensor([[-1.0, 0.5], [-2.0, 1.0]])).tolist() == [[1, 0], [0, 1]]
 
