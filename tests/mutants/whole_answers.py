@@ -239,6 +239,14 @@ MUTANTS = (
         "tests/classifier/test_export.py::test_every_task_and_reading_is_exported[multiclass-numbers-mlp]",
     ),
     Mutant(
+        "missing_flags_behind_all_numbers",
+        "classifier/predicting/export.py",
+        "torch.tensor(order, dtype=torch.int64)",
+        "torch.tensor(sorted(order), dtype=torch.int64)",
+        "the network reads each beside its number",
+        "tests/classifier/test_export.py::test_onnx_says_what_the_model_says_of_a_table",
+    ),
+    Mutant(
         "exported_numbers_are_filled_with_the_mean",
         "classifier/predicting/export.py",
         "filled = torch.where(lacks, self.filler, raw)",

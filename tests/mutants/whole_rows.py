@@ -206,6 +206,14 @@ MUTANTS = (
         "tests/classifier/test_options.py::test_the_validation_loss_is_of_the_data_as_it_is[mlp]",
     ),
     Mutant(
+        "rows_that_train_count_half",
+        "classifier/learning/training.py",
+        "score = (score * len(validation) + unseen * len(rows)) / (len(validation) + len(rows))",
+        "score = (score + unseen) / 2",
+        "a few validation rows would outweigh all others",
+        "tests/classifier/test_options.py::test_the_validation_loss_is_of_the_data_as_it_is[mlps]",
+    ),
+    Mutant(
         "members_judge_weighted_logits",
         "classifier/learning/training.py",
         "log_loss(objective.unweighted(own, network.objective, network.task), rows.labelled)",
