@@ -190,7 +190,7 @@ def test_a_kept_tokenizer_that_is_broken_is_named(folder, tmp_path):
     content = (run / "tokenizer.json").read_bytes()
     manifest["files"]["tokenizer.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=r"tokenizer\.json|model\.json"):
         Classifier.load(run)
 
 
@@ -300,9 +300,21 @@ def test_metrics_csv_goes_on_while_fine_tuning(folder, tmp_path):
 
 
 def test_a_frozen_encoder_beside_other_columns_trains_what_reads_those(folder):
+    from safetensors.torch import load_file
+
     data = rows(90, number=lambda n: n % 7)
-    model = Classifier(backbone=str(folder), freeze=True, epochs=2, verbose=False).fit(data, "label")
-    assert model.predict_proba(data[:2]).shape == (2, 3)
+    models = [
+        Classifier(backbone=str(folder), freeze=True, epochs=1, lr=lr, verbose=False).fit(data, "label").record.weights
+        for lr in (1e-8, 1e-2)
+    ]
+    published = {
+        f"backbone.encoder.model.{name}": each for name, each in load_file(folder / "model.safetensors").items()
+    }
+    for weights in models:
+        assert all(torch.equal(weights[name], value) for name, value in published.items())
+    others = [name for name in models[0] if name.startswith("backbone.others.")]
+    assert others
+    assert all((models[0][name] - models[1][name]).abs().max() > 1e-4 for name in others)
 
 
 def test_a_frozen_timm_model_keeps_its_weights(tmp_path, monkeypatch):

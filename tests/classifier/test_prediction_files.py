@@ -19,7 +19,7 @@ import torch
 from lastlayer import Classifier
 from lastlayer.classifier.data import blocks, streams
 from lastlayer.classifier.predicting import prediction_files
-from lastlayer.classifier.predicting.prediction import Predictions, as_csv
+from lastlayer.classifier.predicting.prediction import Predictions, as_csv, as_jsonl
 from lastlayer.classifier.predicting.prediction_files import Output
 from lastlayer.classifier.predicting.streaming import Options
 from lastlayer.classifier.task import Task
@@ -93,6 +93,10 @@ def test_a_stopped_file_goes_on_where_it_was_noted(kind, tmp_path, monkeypatch):
         file.finish()
     assert path.read_bytes() == whole.read_bytes()
     assert parts_of(tmp_path) == []
+    if kind == "parquet":
+        assert pyarrow.parquet.read_table(path).to_pylist() == some(0, 40)
+    else:
+        assert path.read_text() == (as_csv if kind == "csv" else as_jsonl)(some(0, 40))  # as if there were one part
 
 
 def test_row_groups_have_as_many_rows_whatever_chunks_came(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_wrong_use(call, tmp_path, table_run, arguments, code, message):  # noqa
     assert (found, out) == (code, "")
     assert message in err
     assert err.count("error:") == 1
-    assert set(tmp_path.iterdir()) <= before  # nothing is left behind
+    assert set(tmp_path.iterdir()) == before  # nothing is left behind
 
 
 def test_a_run_that_diverges_is_reported_and_kept(call, flower_table):  # noqa: F811
