@@ -275,7 +275,7 @@ def _from_logits(spec: Spec) -> Any:
     ) -> None:
         classes, weights = integer_at(words, 4), integer_at(words, 12)
         cap, temperature = double_at(words, 23), double_at(words, 24)
-        frame, inverse, _, _ = frame_of(number(top))
+        frame, inverse, _, _, _ = frame_of(number(top))
         factor, spread = number(scale * inverse * half_down), number(spread_scale)
         whole, left, none = classes // width, classes % width, fill(zero)
         for i in range(whole):

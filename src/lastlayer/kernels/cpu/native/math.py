@@ -142,7 +142,7 @@ def exponential_of_difference() -> Any:
 class Relative(NamedTuple):
     """e^(z − base) of many z at or below one base."""
 
-    frame_of: Any  # (base) -> (frame, inverse, shift, exponent)
+    frame_of: Any  # (base) -> (frame, inverse, what `inverse` lost in rounding, shift, exponent)
     exp_in: Any  # (z, frame) -> e^(z − base)·2^lift / inverse
     unit: Any  # () -> the frame of base 0
 
@@ -157,14 +157,14 @@ def relative(form: Format) -> Relative:
     two, so that e^z has the same digits in both.
     """
     number, integer = form.number, form.integer
-    # the digits of the format are enough for the base: `inverse` is rounded to it in the end
-    series, exp_double = polynomial(form.exp, number), exponential(DOUBLE._replace(exp=form.exp))
+    # the digits of the format are enough for `inverse`, which is rounded to it in the end
+    series, series_of_base = polynomial(form.exp, number), polynomial(form.exp, types.float64)
     fill, fill_double = filled(number, form.width), filled(types.float64, 8)
     magic, log2_e = number(form.magic), number(_LOG2_E)
     minus_hi, minus_lo = number(-form.ln2_hi), number(-form.ln2_lo)
     zero, one, lowest, near = number(0), number(1), number(form.lowest), number(form.near)
     mantissa, bias = integer(form.mantissa), integer((form.bias + form.lift) << form.mantissa)
-    ln2_hi, ln2_lo, down = DOUBLE.ln2_hi, DOUBLE.ln2_lo, 2.0**-DOUBLE.lift
+    ln2_hi, ln2_lo = DOUBLE.ln2_hi, DOUBLE.ln2_lo
 
     @device
     def frame_of(base: Any) -> Any:
@@ -173,9 +173,11 @@ def relative(form: Format) -> Relative:
         own = base if is_near else zero
         shifted = fma(fill(own), log2_e, magic)
         n = float(lane(shifted - magic, 0))
-        inverse = lane(exp_double(fill_double(n * ln2_lo - (float(own) - n * ln2_hi))), 0) * down
+        r = fill_double(n * ln2_lo - (float(own) - n * ln2_hi))
+        more = lane(fma(r * r, series_of_base(r), r), 0)
+        inverse = 1.0 + more
         power = bias - (bits(shifted) << mantissa)
-        return (fill(shift), power, fill(own + lowest)), inverse, float(shift), n
+        return (fill(shift), power, fill(own + lowest)), inverse, more - (inverse - 1.0), float(shift), n
 
     @device
     def unit() -> Any:

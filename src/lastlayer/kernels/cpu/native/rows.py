@@ -318,7 +318,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
                         spreads = spreads + seen * (float(peak) - float(top))
                 ties_so_far = 0.0
                 top = peak
-                frame, inverse, shift, exponent = frame_of(top)
+                frame, inverse, _, shift, exponent = frame_of(top)
             # nothing can be measured from −inf: a block that is −inf throughout is measured from 0
             base = top if top > lowest else zero
             # 2. the sum of the block

@@ -148,7 +148,7 @@ def backward(*choices: Any) -> Any:
                     lse = top + lane(log1p_sum(fill_double(rest)), 0)
                     through += 2.0 * z_loss * lse * penalty
                 inverse, base = 1.0 / (1.0 + rest), number(top)
-                frame, of_frame, _, _ = frame_of(base)
+                frame, of_frame, _, _, _ = frame_of(base)
                 scale = number((upstream * total + through) * (inverse * of_frame) * half_down)
                 near = number(upstream * total * rest * inverse - through * inverse)
                 each, sum_of_masses = number(upstream), number(total)

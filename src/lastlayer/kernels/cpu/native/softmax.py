@@ -71,12 +71,19 @@ def _probabilities(spec: Spec) -> Any:
     store, store_first = writer(spec.storage, number, width)
     stream, _ = writer(spec.storage, number, width, streaming=True)
     step, kept_step, half_down = width * size, width * kept_size, 2.0 ** (-form.lift // 2)
-    down = number(half_down)
+    down, frame_of, fill = number(half_down), relative(form).frame_of, filled(types.float64, 8)
 
     @device
     def finish(words: Any, row: Any, address: Any, out: Any, top: Any, rest: Any, inverse: Any, kept: Any) -> None:
         classes, past_caches = integer_at(words, 4), integer_at(words, 12) != 0 and out % step == 0
-        factor = number(half_down * inverse / (1.0 + rest))
+        total = 1.0 + rest
+        share = inverse / total
+        if form is DOUBLE:  # the quotient of two rounded numbers, with what each has lost
+            _, _, low, _, _ = frame_of(top)
+            lost = rest - (total - 1.0) if rest < 1.0 else 1.0 - (total - rest)
+            short = lane(fma(fill(-share), fill(total), inverse), 0)
+            share += ((short + low) - share * lost) / total
+        factor = number(half_down * share)
         for start in range(0, classes, BLOCK):
             length = min(BLOCK, classes - start)
             whole, left, e, to = length // width, length % width, kept + start * kept_size, out + start * size
@@ -186,7 +193,7 @@ def backward(kind: str, *choices: Any) -> Any:
             for row in range(first, min(first + rows_per_task, rows)):
                 z, out, g = logits + row * stride, result + row * classes * size, gradient + row * classes * size
                 top, rest = number(double_at(saved, row)), double_at(saved, rows + row)
-                frame, inverse, _, _ = frame_of(top)
+                frame, inverse, _, _, _ = frame_of(top)
                 scale = number(half_down * inverse / (1.0 + rest))
                 c, mark, special, total = zero, number(nan), zero, zero
                 if normaliser:
