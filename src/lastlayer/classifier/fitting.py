@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lastlayer.classifier import diagnosis, run_folder
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.splits import Split
 from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
@@ -34,6 +33,7 @@ from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, 
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import Policy
+from lastlayer.messages import Message
 
 
 def fit(
@@ -146,13 +146,18 @@ def _train(
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
-        journal.say(f"{plural(odd, 'validation or test row')} with cells that are no numbers: taken for missing.")
+        journal.say(Message("training.odd_cells", rows=odd))
     rows = len(parts["train"])
-    together = f" Processes: {helper.num_processes}, which share each batch." if helper.num_processes > 1 else ""
+    several = Message("training.processes", processes=helper.num_processes) if helper.num_processes > 1 else ""
     journal.say(
-        f"Training: at most {plural(config.epochs, 'epoch')}, each of {plural(rows, 'row')} in batches of "
-        f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
-        f"{together}"
+        Message(
+            "training.begins",
+            epochs=config.epochs,
+            rows=rows,
+            batch=training.batch_size(config, rows),
+            patience=config.patience,
+            processes=several,
+        )
     )
     history = frozen.train(
         network,
@@ -171,14 +176,13 @@ def _train(
     return history
 
 
-def _how_it_ended(history: training.History, config: Config) -> str:
-    last = history.epochs[-1].epoch if history.epochs else 0
+def _how_it_ended(history: training.History, config: Config) -> Message:
+    last, best = history.epochs[-1].epoch if history.epochs else 0, history.best_epoch
+    if history.interrupted and not best:
+        return Message("training.interrupted_early", last=last)
     if history.interrupted:
-        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "the first epoch was not over"
-        return f"Interrupted after {plural(last, 'epoch')}: {kept}."
-    if last < config.epochs:
-        return f"Stopped after epoch {last}: epoch {history.best_epoch} has the lowest validation log-loss and is kept."
-    return f"Epoch {history.best_epoch} of {last} has the lowest validation log-loss and is kept."
+        return Message("training.interrupted", last=last, best=best)
+    return Message("training.stopped" if last < config.epochs else "training.ended", last=last, best=best)
 
 
 def _finish(

@@ -11,9 +11,9 @@ from torch import Tensor
 from lastlayer.classifier.data import sources
 from lastlayer.classifier.data.rows import Answer, Rows
 from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate_rows
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.policy.telling import explained
-from lastlayer.classifier.report import Facts, views
-from lastlayer.classifier.report.said import Said
+from lastlayer.classifier.report import Facts
 from lastlayer.classifier.run_folder import Record
 
 
@@ -44,7 +44,7 @@ def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
         config=record.config,
         epochs=record.epochs,
         best_epoch=record.data["training"]["best_epoch"],
-        calibration=views.temperature(record.spec.policy, Said()),
+        calibration=sentences.divided(record.spec.policy),
         notes=record.data["notes"],
         left_out=record.data["left_out"],
         evaluation=evaluation,

@@ -9,7 +9,7 @@ from typing import Any, Self
 from lastlayer.errors import OptionError, did_you_mean
 
 LANGUAGES = ("en", "ko")
-_PARTICLES = re.compile(r"[가-힣]+/[가-힣]+")  # after a consonant / after a vowel: 은/는
+_PARTICLES = re.compile(r"(?:(.+) )?([가-힣]+)/([가-힣]+)")  # after a consonant / after a vowel: 은/는, .4f 은/는
 _CLOSED = set("013678lmnrLMNR")  # digits and letters whose Korean names end in a consonant
 _RIEUL = set("178lrLR")  # of these, ㄹ: it takes 로 as vowels do
 _SYLLABLES = range(ord("가"), ord("힣") + 1)
@@ -78,6 +78,15 @@ def placeholders(id: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(_texts("en")[id]) if name}
 
 
+def few(names: Sequence[object], most: int = 3) -> Any:
+    """Some of many names, as a value of a message.
+
+    >>> text("columns.found", "ko", shown=few(["a", "b", "c", "d", "e"]))
+    '열: a, b, c 외 2개.'
+    """
+    return list(names) if len(names) <= most else Message("list.more", shown=names[:most], more=len(names) - most)
+
+
 def check_language(language: str, name: str = "language") -> None:
     """Refuse a language that there are no texts in; `name` is what the reader calls the setting.
 
@@ -114,8 +123,9 @@ class _Written(Formatter):
             value = ", ".join(self.format_field(each, "") for each in value)
         elif isinstance(value, Message):
             value = value.into(self.language)
-        if _PARTICLES.fullmatch(format_spec):
-            return f"{value}{_particle(str(value), *format_spec.split('/'))}"
+        if found := _PARTICLES.fullmatch(format_spec):
+            shown = format(value, found[1] or "")
+            return f"{shown}{_particle(shown, found[2], found[3])}"
         if format_spec == "+" and isinstance(value, str):
             return value and f" {value}"
         return format(value, format_spec)

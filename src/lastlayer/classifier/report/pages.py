@@ -21,7 +21,7 @@ from lastlayer.classifier.report import charts, views
 from lastlayer.classifier.report.said import Said
 from lastlayer.explanation import Trace
 from lastlayer.explanation.html import fragment
-from lastlayer.messages import text
+from lastlayer.messages import Message, said, text
 
 SCORES = {name: (text(f"score.{name}"), text(f"score.{name}.about")) for name in ORDER}
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
@@ -53,8 +53,8 @@ class Facts:
     config: Config
     epochs: Sequence[Epoch]
     best_epoch: int
-    calibration: str
-    notes: Sequence[str]
+    calibration: Message
+    notes: Sequence[str]  # messages; plain text in runs that were made before there were any
     left_out: Sequence[dict[str, str]]
     evaluation: Evaluation
     rows: Rows | None
@@ -84,7 +84,7 @@ def report(facts: Facts, language: str = "en") -> str:
             curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes, say)),
             curve_note=say("curves.kept", epoch=facts.best_epoch, last=facts.epochs[-1].epoch if facts.epochs else 0),
             reliability=_safe(charts.reliability_diagram(found.reliability, say)),
-            calibration=facts.calibration if language == "en" else views.temperature(facts.spec.policy, say),
+            calibration=facts.calibration.into(language),
             risk=_safe(charts.risk_curve(found.risk, say)),
             costs=views.costs(found),
             confusion=views.confusion(found),
@@ -96,8 +96,8 @@ def report(facts: Facts, language: str = "en") -> str:
                 "picture": _picture(*_opened(facts, facts.explained_row, str(facts.explained.context["input"]))),
                 "trace": _safe(fragment(facts.explained, language)),
             },
-            notes=facts.notes,
-            left_out=facts.left_out,
+            notes=[said(note, language) for note in facts.notes],
+            left_out=[{name: said(value, language) for name, value in row.items()} for row in facts.left_out],
             settings=_settings(facts.config),
         )
     )  # fmt: skip
