@@ -127,4 +127,17 @@ TEXTS = {
     "odd-mode.what": "Images of several modes ({modes}): {shown}.",
     "odd-mode.fix": "Look whether one class has most of them.",
     "odd-mode.how": "kept: all are brought to grey or to colour, what is transparent to white",
+    # how findings are shown
+    "findings.rows": "{rows:#row} ({parts}), {classes:#class|classes}",
+    "findings.part": "{rows:,} {part}",
+    "findings.none": "Nothing found.",
+    "findings.counts": "{stops} that {stops:?stops|stop} training, {harms} that {harms:?harms|harm}, {notes} worth knowing.",
+    "findings.stops": "stops",
+    "findings.harms": "harms",
+    "findings.note": "note",
+    "findings.heading": "finding",
+    "findings.named": "Rows: {shown}",
+    "findings.named_beyond": "Rows: {shown} (and {hidden:,} beyond)",
+    "findings.do": "Do:",
+    "findings.training": "Training:",
 }

@@ -184,4 +184,15 @@ TEXTS = {
     "epoch.accuracy": "accuracy",
     "epoch.time_left": "time left",
     "epoch.best": "best",
+    # one prediction, above its explanation
+    "told.predicted": "{input}: predicted {prediction}{probability}{runner_up}{undecided}{decided_by}",
+    "told.probability": ", p = {p:.4f}",
+    "told.runner_up": " ({runner_up})",
+    "told.undecided": "; left undecided: {labels}",
+    "told.decided_by": "; decided by {what}",
+    "told.kept": "(told from the logits that the run has kept: its data is not here)",
+    # the end of a training
+    "trained.folder": "Run folder: {folder}",
+    "trained.report": "Report:     {file}",
+    "trained.next": "Next:       lastlayer evaluate {folder}",
 }

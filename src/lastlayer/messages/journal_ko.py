@@ -184,4 +184,15 @@ TEXTS = {
     "epoch.accuracy": "정확도",
     "epoch.time_left": "남은 시간",
     "epoch.best": "최고",
+    # one prediction, above its explanation
+    "told.predicted": "{input}: 예측 {prediction}{probability}{runner_up}{undecided}{decided_by}",
+    "told.probability": ", 확률 p = {p:.4f}",
+    "told.runner_up": " ({runner_up})",
+    "told.undecided": "; 결정하지 않은 것: {labels}",
+    "told.decided_by": "; 결정 기준: {what}",
+    "told.kept": "(실행이 보관한 로짓으로 설명합니다: 데이터가 여기에 없습니다)",
+    # the end of a training
+    "trained.folder": "실행 폴더: {folder}",
+    "trained.report": "리포트:    {file}",
+    "trained.next": "다음:      lastlayer evaluate {folder}",
 }
