@@ -99,7 +99,7 @@ def preflight(
     ('harms', 'kept', ('rows#61',))
     """
     config = Config.of(settings if target is None else {**settings, "target": target})
-    return look(data, config, Journal(listener or (Lines() if verbose else Silent())))
+    return look(data, config, Journal(listener or (Lines(config.lang) if verbose else Silent())))
 
 
 def look(data: Any, config: Config, journal: Journal) -> Preflight:

@@ -15,7 +15,7 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.splits import Split
 from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.folds import Judged, cross_validate, cut
+from lastlayer.classifier.folds import CrossValidation, Judged, cross_validate, cut
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.learning import augmentation, frozen, processes, resuming, tracking, training
 from lastlayer.classifier.learning.batches import Examples
@@ -96,9 +96,7 @@ def fit(
                 lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
             )
             history.interrupted = folds is None
-        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
-        if folds is not None:
-            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
+        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started, folds)
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
@@ -196,6 +194,7 @@ def _finish(
     helper: Any,
     source: Any,
     started: float,
+    folds: CrossValidation | None,
 ) -> Record:
     """Calibrate on validation rows, judge on test rows, and write it all down."""
     workers = training.workers(config, ready.rows.kind)
@@ -231,6 +230,7 @@ def _finish(
             "prior_entropy": history.prior_entropy,
             "seconds": round(time.monotonic() - started, 1),
         },
+        **({} if folds is None else {"cross_validation": folds.to_dict()}),
     }
     facts = Facts(
         data_name=name_of(source),
@@ -239,8 +239,7 @@ def _finish(
         epochs=history.epochs,
         best_epoch=history.best_epoch,
         calibration=found.calibration,
-        notes=journal.notes,
-        left_out=data["left_out"],
+        data=data,
         evaluation=evaluation,
         rows=judged,
         explained=explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
@@ -258,7 +257,8 @@ def _finish(
         data=data,
         predictions=_predictions(logits, ready),
         report=report(facts, config.lang),
-        card=card(facts, data, versions),
+        card=card(facts, versions),
+        folds=None if folds is None else folds.table,
     )
 
 

@@ -15,6 +15,7 @@ from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.classifier.report import SCORES
 from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable
+from lastlayer.messages import has, text
 
 _WHOLE_MATRIX, _WIDE_NAMES = 12, 3  # most classes of a matrix that fits a terminal, and with names of 14 letters
 _MOST_CONFUSED = 8
@@ -26,13 +27,17 @@ _RANKED = re.compile(
 _LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of the input, an error, and between columns
 
 
-def score_table(found: Evaluation) -> Table:
+def score_table(found: Evaluation, language: str = "en") -> Table:
     """Each score with its interval."""
-    table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
+    split = text(f"part.{found.split}", language) if has(f"part.{found.split}") else found.split
+    title = text("scores.one" if found.rows == 1 else "scores.many", language, rows=found.rows, split=split)
+    score, value, interval_ = (text(f"scores.head.{name}", language) for name in ("score", "value", "interval"))
+    table = _table(printable(title), score, f">{value}", f">{interval_}", "")
     for name, interval in found.scores.items():
-        title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
+        title = text(f"score.{name}", language)
+        better = text("scores.lower" if name in LOWER_IS_BETTER else "scores.higher", language)
         if math.isnan(interval.value):
-            table.add_row(title, "undefined", "", "")
+            table.add_row(title, text("report.undefined", language), "", "")
             continue
         table.add_row(
             title,
@@ -43,17 +48,18 @@ def score_table(found: Evaluation) -> Table:
     return table
 
 
-def folds_table(found: dict[str, Any]) -> Table:
+def folds_table(found: dict[str, Any], language: str = "en") -> Table:
     """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
-    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
-    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
-    for name, (spelled, _) in SCORES.items():
+    title = text("scores.folds", language, rows=found["rows"], folds=found["folds"])
+    heads = [text(f"scores.head.{name}", language) for name in ("score", "value", "interval", "folds", "std")]
+    table = _table(title, heads[0], *(f">{head}" for head in heads[1:]))
+    for name in SCORES:
         if name not in found["scores"]:
             continue
         score = found["scores"][name]
         values = [value for value in score["folds"] if value == value]
         table.add_row(
-            spelled,
+            text(f"score.{name}", language),
             f"{score['value']:.4f}",
             f"{score['low']:.4f} – {score['high']:.4f}",
             f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",

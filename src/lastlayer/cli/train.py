@@ -270,13 +270,13 @@ def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
         return code
     screen = console.out()
     screen.print()
-    screen.print(score_table(found))
+    language = model.config.lang
+    screen.print(score_table(found, language))
     if folds is not None:
-        screen.print(folds_table(folds))
+        screen.print(folds_table(folds, language))
     if found.decided is not None:
         screen.print(decision_table(found.decided, found.classes))
     screen.print()
-    language = model.config.lang
     screen.print(message_text("trained.folder", language, folder=folder))
     screen.print(message_text("trained.report", language, file=folder / "report.html"))
     screen.print(message_text("trained.next", language, folder=folder))

@@ -195,4 +195,20 @@ TEXTS = {
     "trained.folder": "Run folder: {folder}",
     "trained.report": "Report:     {file}",
     "trained.next": "Next:       lastlayer evaluate {folder}",
+    # scores that rows cannot tell
+    "undefined.many": "not computed: {rows:,} × {classes:,} probabilities would take minutes to sort",
+    "undefined.lacking": "no row tells of {lacking:#class|classes} of {classes:,} ({shown})",
+    "undefined.left_out": "{lacking}: left out of the mean",
+    "undefined.one_class": "these rows, or all answers to them, are of one class",
+    # tables of scores
+    "scores.one": "{rows:,} {split} row",
+    "scores.many": "{rows:,} {split} rows",
+    "scores.folds": "Cross-validation: {rows:,} rows, {folds} folds",
+    "scores.head.score": "score",
+    "scores.head.value": "value",
+    "scores.head.interval": "95 % interval",
+    "scores.head.folds": "folds",
+    "scores.head.std": "std of folds",
+    "scores.lower": "lower is better",
+    "scores.higher": "higher is better",
 }

@@ -1,10 +1,9 @@
 """The report of a run, as one HTML file that needs no network."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.report import charts, views
+from lastlayer.classifier.report.data_section import data_section
+from lastlayer.classifier.report.folds_section import folds_section
 from lastlayer.classifier.report.said import Said
 from lastlayer.explanation import Trace
 from lastlayer.explanation.html import fragment
@@ -38,8 +39,7 @@ class Facts:
         epochs: Of the training.
         best_epoch: The one kept.
         calibration: One sentence on the temperature.
-        notes: What was decided, in order.
-        left_out: Rows that could not be used, by name and reason.
+        data: What data.json holds: rows of each split, findings, notes, rows left out, cross-validated scores.
         evaluation: Of the test rows, or of the validation rows where there are none.
         rows: The rows that were evaluated; None where only what the run keeps of them is there.
         find: Opens one of them by name where `rows` is None, if its data still stands where it stood.
@@ -54,8 +54,7 @@ class Facts:
     epochs: Sequence[Epoch]
     best_epoch: int
     calibration: Message
-    notes: Sequence[str]  # messages; plain text in runs that were made before there were any
-    left_out: Sequence[dict[str, str]]
+    data: Mapping[str, Any]
     evaluation: Evaluation
     rows: Rows | None
     explained: Trace
@@ -79,7 +78,7 @@ def report(facts: Facts, language: str = "en") -> str:
                          date=facts.written),
             scores=views.scores(found, say),
             split=say(f"split.{found.split}") if found.split in ("test", "validation") else found.split,
-            reasons=[(say.score(name), reason) for name, reason in found.undefined.items()],
+            reasons=[(say.score(name), reason.into(language)) for name, reason in found.undefined.items()],
             scale=views.scale(found, say),
             curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes, say)),
             curve_note=say("curves.kept", epoch=facts.best_epoch, last=facts.epochs[-1].epoch if facts.epochs else 0),
@@ -96,8 +95,12 @@ def report(facts: Facts, language: str = "en") -> str:
                 "picture": _picture(*_opened(facts, facts.explained_row, str(facts.explained.context["input"]))),
                 "trace": _safe(fragment(facts.explained, language)),
             },
-            notes=[said(note, language) for note in facts.notes],
-            left_out=[{name: said(value, language) for name, value in row.items()} for row in facts.left_out],
+            notes=[said(note, language) for note in facts.data["notes"]],
+            left_out=[
+                {name: said(value, language) for name, value in row.items()} for row in facts.data["left_out"]
+            ],
+            data=data_section(facts.data, say),
+            folds=folds_section(facts.data.get("cross_validation"), say),
             settings=_settings(facts.config),
         )
     )  # fmt: skip
@@ -105,9 +108,10 @@ def report(facts: Facts, language: str = "en") -> str:
 
 @cache
 def _template() -> Any:
-    environment = need("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    source = files("lastlayer.classifier.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    jinja = need("jinja2")
+    loader = jinja.PackageLoader("lastlayer.classifier.report", "")
+    environment = jinja.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("report.html.j2")
 
 
 def _safe(html: str) -> Any:
