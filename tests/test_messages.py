@@ -1,11 +1,18 @@
 """English and Korean say the same things."""
 
+import ast
+import copy
+import json
+import pickle
 import string
+from pathlib import Path
 
 import pytest
 
+import lastlayer
 from lastlayer import messages
-from lastlayer.messages import en, ko
+from lastlayer.messages import Message, en, few, ko, said
+from lastlayer.messages.kept import packed, unpacked
 
 
 def placeholders(text: str) -> set[str]:
@@ -44,3 +51,89 @@ def test_a_step_that_we_do_not_know_is_named_by_its_id():
     trace = Trace("mine", (Step("odd", Symbol("x"), None, torch.tensor(1.0).double()),), {})
     assert "Step odd" in trace.text()
     assert "단계 odd" in trace.html("ko")
+
+
+def test_a_message_is_its_english_text_and_can_be_said_in_korean():
+    message = Message("read.no_class", rows=1200, shown=few(["a#1", "a#2", "a#3", "a#4"]))
+    assert message == "Left out 1,200 rows without a class (a#1, a#2, a#3 and 1 more)."
+    assert message.into("ko") == "클래스가 없는 행 1,200개를 뺐습니다 (a#1, a#2, a#3 외 1개)."
+    assert Message("read.no_class", rows=1, shown=few(["a#1"])).startswith("Left out 1 row without")
+    assert said(message, "ko") == message.into("ko")
+    assert said("no message", "ko") == "no message"
+    with pytest.raises(KeyError, match="shown"):
+        Message("read.no_class", rows=1)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])  # noqa: S301 - our own
+def test_a_copy_of_a_message_is_a_message(copied):
+    message = Message("fold.begins", number=1, of=2, rows=30)
+    assert copied(message) == message
+    assert copied(message).into("ko") == message.into("ko")
+
+
+@pytest.mark.parametrize(
+    ("word", "particles", "expected"),
+    [
+        ("물", "은/는", "물은"), ("나무", "은/는", "나무는"), ("'cat'", "이/가", "'cat'가"), ("mail", "으로/로", "mail로"),
+        ("'집'", "으로/로", "'집'으로"), ("물", "으로/로", "물로"), ("t.csv#3", "과/와", "t.csv#3과"), ("t.csv#5", "과/와", "t.csv#5와"),
+        ("", "을/를", "를"),
+    ],
+)  # fmt: skip
+def test_particles_follow_the_sound(monkeypatch, word, particles, expected):
+    monkeypatch.setitem(ko.TEXTS, "step.logits", f"{{word:{particles}}}")
+    assert messages.text("step.logits", "ko", word=word) == expected
+
+
+def test_numbers_choose_words_and_sentences_may_be_empty(monkeypatch):
+    monkeypatch.setitem(
+        en.TEXTS, "step.logits", "{n:#class|classes} {n:?is|are} {x:.2f}.{more:+}{sign:+}|{at:.1f 은/는}"
+    )
+    written = messages.text("step.logits", n=1, x=0.126, more="", sign=2, at=0.3)
+    assert written == "1 class is 0.13.+2|0.3은"
+    written = messages.text("step.logits", n=2000, x=0.0, more="Yes.", sign=-2, at=0.25)
+    assert written == "2,000 classes are 0.00. Yes.-2|0.2는"
+
+
+def test_messages_survive_json_inside_anything():
+    inner = Message("data.column", column="kind")
+    message = Message("read.spaces", what=inner, cells=2, shown=[inner, "b"])
+    content = {"notes": [message, "plain"], "deep": [{"how": message}], "number": 1.5, "text": "t"}
+    again = unpacked(json.loads(json.dumps(packed(content))))
+    assert again == content
+    assert again["notes"][0].into("ko") == message.into("ko")
+    assert again["deep"][0]["how"].into("ko") == message.into("ko")
+    assert packed(message)["text"] == message
+
+
+def test_what_is_no_message_any_more_is_its_english_text():
+    kept = {"text": "As it was said.", "id": "fold.begins", "values": {"number": 1}}  # this version needs more values
+    assert unpacked(kept) == "As it was said."
+    assert said(unpacked(kept), "ko") == "As it was said."
+    again = unpacked({**kept, "values": {"number": 1, "of": 2, "rows": 3}})
+    assert again == "As it was said."  # not what today's template would say
+    assert again.into("ko") == "폴드 1/2: 판정할 행 3개."
+    odd = {"text": 1, "id": "fold.begins", "values": {}}
+    assert unpacked(odd) == odd
+
+
+def calls_of_message() -> list[tuple[str, ast.Call]]:
+    found = []
+    for file in Path(lastlayer.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Message":
+                found.append((f"{file.name}:{node.lineno}", node))
+    return found
+
+
+def test_every_message_of_the_source_has_a_text_and_all_its_values():
+    calls = calls_of_message()
+    assert len(calls) > 150
+    for place, call in calls:
+        ids = [node.value for node in ast.walk(call.args[0]) if isinstance(node, ast.Constant)] if call.args else []
+        whole = [id for id in ids if messages.has(str(id))]
+        given = {keyword.arg for keyword in call.keywords}
+        if isinstance(call.args[0], ast.Constant):
+            assert whole, f"{place}: no text {ids}"
+        for id in whole:
+            assert given <= {*messages.placeholders(id), None}, f"{place}: {id} has no room for {given}"
+            assert None in given or given == messages.placeholders(id), f"{place}: {id} lacks values"

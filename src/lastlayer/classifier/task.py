@@ -68,7 +68,7 @@ class Task:
         """A row's target as a person reads it: the class, or the labels that hold."""
         if self.kind != "multilabel":
             return self.names[int(target)]
-        return ", ".join(self.held(target)) or "no label"
+        return ", ".join(self.held(target)) or Message("task.no_label")
 
     def held(self, target: Tensor) -> list[str]:
         """The names of the labels that hold, by 0 and 1 (classes)."""

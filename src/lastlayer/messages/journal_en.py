@@ -84,6 +84,7 @@ TEXTS = {
     "task.binary": "Task: binary, because {reason}: one sigmoid, {yes!r} counts as yes. Override: {positive}, or {task}.",
     "task.always": "{labels:#label} of every training row tells nothing: {shown}.",
     "task.multilabel": "Task: multilabel, because {what} may name several of {count:#label} ({classes}) in a row, {per_row:.2f} on average, none in {empty:#row}: a sigmoid each and binary cross-entropy.",
+    "task.no_label": "no label",
     "task.why": "Why: {why}. Decision: {decision}.",
     # network
     "backbone.scratch": "Backbone: {name} without its published weights: it starts from scratch, which needs much data. With {option} it starts from them.",
@@ -163,6 +164,7 @@ TEXTS = {
     "decisions.cost": "the least expected cost",
     "decisions.probable": "the most probable answer",
     "decisions.thresholds": "thresholds of {shown}",
+    "decisions.thresholds_of": "Decisions: thresholds of {shown}.",
     "decisions.undecided": "left undecided",
     "decisions.runner_up": "{winner} by {margin:.1f} nats over {second}",
     "sets.rows": "{coverage:.4g} of the rows have their class in their set",

@@ -84,6 +84,7 @@ TEXTS = {
     "task.binary": "과제: 이진. {reason} 때문입니다: 시그모이드 하나, {yes!r:이/가} '예'입니다. 바꾸려면: {positive} 또는 {task}.",
     "task.always": "모든 학습 행에 있는 레이블 {labels:,}개는 알려 주는 것이 없습니다: {shown}.",
     "task.multilabel": "과제: 다중 레이블. {what}에서 한 행이 레이블 {count:,}개({classes}) 중 여럿을 가질 수 있기 때문입니다. 평균 {per_row:.2f}개이고, 하나도 없는 행은 {empty:,}개입니다: 레이블마다 시그모이드 하나와 이진 교차 엔트로피.",
+    "task.no_label": "레이블 없음",
     "task.why": "이유: {why}. 결정: {decision}.",
     # network
     "backbone.scratch": "백본: 공개된 가중치 없는 {name}. 처음부터 시작하므로 데이터가 많이 필요합니다. {option:을/를} 쓰면 공개된 가중치에서 시작합니다.",
@@ -163,6 +164,7 @@ TEXTS = {
     "decisions.cost": "기대 비용이 가장 작은 것",
     "decisions.probable": "확률이 가장 높은 답",
     "decisions.thresholds": "임곗값 {shown}",
+    "decisions.thresholds_of": "결정: 임곗값 {shown}.",
     "decisions.undecided": "판정 보류",
     "decisions.runner_up": "{winner:이/가} {second}보다 {margin:.1f} 내트 높음",
     "sets.rows": "행의 {coverage:.4g}에서 자기 클래스가 집합 안에 있음",

@@ -95,6 +95,17 @@ def costs(policy: Policy) -> Message:
     return Message(without_costs, what=what, price=policy.abstain)
 
 
+def decides(policy: Policy, task: Task) -> Message | None:
+    """What decides, where that is not the most probable answer."""
+    if policy.cost is not None or policy.abstain is not None:
+        return costs(policy)
+    if policy.thresholds is None:
+        return None
+    names = task.names[-len(policy.thresholds) :]
+    limits = [f"{name} {limit:.4f}" for name, limit in zip(names, policy.thresholds, strict=True)]
+    return Message("decisions.thresholds_of", shown=few(limits, 6))
+
+
 def sets(rule: SetRule, rows: int, task: Task) -> Message:
     """What the prediction sets promise, and to whom they cannot."""
     of_rows = "sets.rows_of_class" if rule.per_class else "sets.rows"

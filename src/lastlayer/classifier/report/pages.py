@@ -1,6 +1,7 @@
 """The report of a run, as one HTML file that needs no network."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from lastlayer.classifier.evaluation.scores import ORDER
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.network.model import ModelSpec
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.report import charts, views
 from lastlayer.classifier.report.data_section import data_section
 from lastlayer.classifier.report.folds_section import folds_section
@@ -25,6 +27,7 @@ from lastlayer.explanation.html import fragment
 from lastlayer.messages import Message, said, text
 
 SCORES = {name: (text(f"score.{name}"), text(f"score.{name}.about")) for name in ORDER}
+_FLAG = re.compile(r"--[a-z][a-z-]*[a-z]")
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
 
 
@@ -65,7 +68,7 @@ class Facts:
 
 def report(facts: Facts, language: str = "en") -> str:
     """Return the report as HTML, in English or Korean."""
-    found = facts.evaluation
+    found, decides = facts.evaluation, sentences.decides(facts.spec.policy, facts.spec.task)
     say = Said(language)
     return str(
         _template().render(
@@ -77,6 +80,7 @@ def report(facts: Facts, language: str = "en") -> str:
             subtitle=say("subtitle", backbone=facts.spec.backbone, activation=facts.spec.task.activation,
                          date=facts.written),
             scores=views.scores(found, say),
+            decides=decides.into(language) if decides is not None else "",
             split=say(f"split.{found.split}") if found.split in ("test", "validation") else found.split,
             reasons=[(say.score(name), reason.into(language)) for name, reason in found.undefined.items()],
             scale=views.scale(found, say),
@@ -89,7 +93,7 @@ def report(facts: Facts, language: str = "en") -> str:
             confusion=views.confusion(found),
             confused=found.confused()[: views.MOST_CONFUSED],
             classes=views.classes(found),
-            worst=[_example(example, facts) for example in found.worst],
+            worst=[_example(example, facts, language) for example in found.worst],
             explained={
                 "name": facts.explained.context["input"],
                 "picture": _picture(*_opened(facts, facts.explained_row, str(facts.explained.context["input"]))),
@@ -111,7 +115,13 @@ def _template() -> Any:
     jinja = need("jinja2")
     loader = jinja.PackageLoader("lastlayer.classifier.report", "")
     environment = jinja.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["flags"] = _flags
     return environment.get_template("report.html.j2")
+
+
+def _flags(sentence: str) -> Any:
+    """A sentence as HTML whose flags of the command line are never broken between lines."""
+    return _safe(_FLAG.sub(r"<code>\g<0></code>", str(need("markupsafe").escape(sentence))))
 
 
 def _safe(html: str) -> Any:
@@ -125,12 +135,12 @@ def _opened(facts: Facts, row: int, name: str) -> tuple[Rows | None, int]:
     return (None if facts.find is None else facts.find(name)), 0
 
 
-def _example(example: Example, facts: Facts) -> dict[str, Any]:
+def _example(example: Example, facts: Facts, language: str) -> dict[str, Any]:
     rows, row = _opened(facts, example.row, example.name)
     return {
         "name": example.name,
-        "prediction": example.prediction,
-        "target": example.target,
+        "prediction": said(example.prediction, language),
+        "target": said(example.target, language),
         "right": example.prediction == example.target,
         "probability": f"{example.probability:.3f}",
         "loss": f"{example.loss:.3f}",
