@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
 from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.classifier.report import SCORES
@@ -119,25 +118,31 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
     return table
 
 
-def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
+def decision_table(found: Decided, classes: tuple[str, ...], language: str = "en") -> Table:
     """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
-    table = _table("Decisions", "", ">value", ">95 % interval")
-    shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
+    heads = [text(f"scores.head.{name}", language) for name in ("value", "interval")]
+    table = _table(text("scores.decisions", language), "", *(f">{head}" for head in heads))
+    facts = {"cost": found.cost, "abstained": found.abstained, "decided": found.accuracy}
+    shown = {text(f"scores.{name}", language): interval for name, interval in facts.items()}
     if found.coverage is not None:
-        shown["sets that hold the truth"] = found.coverage.total
+        shown[text("scores.covered", language)] = found.coverage.total
         by_class = list(zip(classes, found.coverage.per_class, found.coverage.rows, strict=True))
         by_class = [each for each in by_class if each[2]]
         if len(by_class) > _WHOLE_MATRIX:
             by_class = sorted(by_class, key=lambda each: each[1].value)[: _WHOLE_MATRIX // 2]
-        shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
+        shown |= {
+            text("scores.covered_class", language, rows=rows, name=printable(name)[:24]): share
+            for name, share, rows in by_class
+        }
     for name, interval in shown.items():
         if interval is not None:
             known = not math.isnan(interval.value)
             between = f"{interval.low:.4f} – {interval.high:.4f}" if known else ""
-            table.add_row(name, f"{interval.value:.4f}" if known else "undefined", between)
+            value = f"{interval.value:.4f}" if known else text("report.undefined", language)
+            table.add_row(name, value, between)
     if found.coverage is not None:
-        table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
-        table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")
+        table.add_row(text("scores.set_size", language), f"{found.coverage.size:.2f}", "")
+        table.add_row(text("scores.set_empty", language), f"{found.coverage.empty:.4f}", "")
     return table
 
 

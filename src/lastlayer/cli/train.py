@@ -275,7 +275,7 @@ def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
     if folds is not None:
         screen.print(folds_table(folds, language))
     if found.decided is not None:
-        screen.print(decision_table(found.decided, found.classes))
+        screen.print(decision_table(found.decided, found.classes, language))
     screen.print()
     screen.print(message_text("trained.folder", language, folder=folder))
     screen.print(message_text("trained.report", language, file=folder / "report.html"))

@@ -213,4 +213,12 @@ TEXTS = {
     "scores.head.std": "std of folds",
     "scores.lower": "lower is better",
     "scores.higher": "higher is better",
+    "scores.decisions": "Decisions",
+    "scores.cost": "mean cost",
+    "scores.abstained": "left undecided",
+    "scores.decided": "accuracy of the decided",
+    "scores.covered": "sets that hold the truth",
+    "scores.covered_class": "  of {rows:#row} of {name}",
+    "scores.set_size": "mean size of a set",
+    "scores.set_empty": "empty sets",
 }

@@ -213,4 +213,12 @@ TEXTS = {
     "scores.head.std": "폴드 표준편차",
     "scores.lower": "낮을수록 좋음",
     "scores.higher": "높을수록 좋음",
+    "scores.decisions": "결정",
+    "scores.cost": "평균 비용",
+    "scores.abstained": "판정 보류",
+    "scores.decided": "판정한 것의 정확도",
+    "scores.covered": "정답이 든 집합",
+    "scores.covered_class": "  {name}의 행 {rows:,}개 중",
+    "scores.set_size": "집합의 평균 크기",
+    "scores.set_empty": "빈 집합",
 }
