@@ -74,9 +74,9 @@ def test_a_copy_of_a_message_is_a_message(copied):
 @pytest.mark.parametrize(
     ("word", "particles", "expected"),
     [
-        ("물", "은/는", "물은"), ("나무", "은/는", "나무는"), ("'cat'", "이/가", "'cat'가"), ("mail", "으로/로", "mail로"),
-        ("'집'", "으로/로", "'집'으로"), ("물", "으로/로", "물로"), ("t.csv#3", "과/와", "t.csv#3과"), ("a5", "과/와", "a5와"),
-        ("", "을/를", "를"),
+        ("물", "은/는", "물은"), ("나무", "은/는", "나무는"), ("'cat'", "이/가", "'cat'가"),
+        ("mail", "으로/로", "mail로"), ("'집'", "으로/로", "'집'으로"), ("물", "으로/로", "물로"),
+        ("t.csv#3", "과/와", "t.csv#3과"), ("a5", "과/와", "a5와"), ("", "을/를", "를"),
     ],
 )  # fmt: skip
 def test_particles_follow_the_sound(monkeypatch, word, particles, expected):
