@@ -119,6 +119,18 @@ def test_predict_writes_files(call, table_run, flower_table, tmp_path):  # noqa:
         assert table["probability"].tolist() == pytest.approx(model.predict_proba(flower_table).max(1).tolist())
 
 
+def test_predict_loses_no_file(call, table_run, flower_table, tmp_path):  # noqa: F811
+    (tmp_path / "p.csv").write_text("mine")
+    for more in ((), ("--resume",)):
+        code, _, err = call("predict", table_run, flower_table, "--output", "p.csv", *more)
+        assert code == 1
+        assert "p.csv is there already" in err
+        assert "--overwrite" in err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    assert call("predict", table_run, flower_table, "--output", "p.csv", "--overwrite")[0] == 0
+    assert (tmp_path / "p.csv").read_text().startswith("input,prediction")
+
+
 def test_predict_names_what_it_cannot_read_and_goes_on(call, image_run, digit_folder, tmp_path):  # noqa: F811
     folder = shutil.copytree(digit_folder / "digit 1", tmp_path / "new")
     (folder / "0 broken.png").write_bytes(b"no image")
@@ -210,7 +222,7 @@ WRONG = {
     "neither run nor logits": (["explain"], 2, "--logits 4,2,-2"),
     "letters as logits": (["explain", "--logits", "4,x"], 2, "numbers such as 4,2,-2"),
     "an unknown class": (["explain", "--logits", "4,2", "--classes", "dog,cat", "--target", "dgo"], 1, "mean 'dog'"),
-    "an unknown language": (["explain", "--logits", "4,2", "--lang", "fr"], 1, "en, ko"),
+    "an unknown language": (["explain", "--logits", "4,2", "--lang", "fr"], 2, "en (English) or ko"),
     "one logit": (["explain", "--logits", "4"], 2, "--kind binary"),
 }
 
@@ -314,5 +326,5 @@ def test_report_is_written_again_in_another_language(call, table_run):  # noqa: 
     assert "Report: r.html" in out
     assert '<html lang="ko">' in Path("r.html").read_text()
     code, _, err = call("report", table_run, "--lang", "fr", "--output", "r.html")
-    assert code == 1
-    assert "en, ko" in err
+    assert code == 2
+    assert "--lang has to be en (English) or ko" in err

@@ -57,7 +57,7 @@ class Classifier:
 
     def __init__(self, *, verbose: bool = True, listener: Listener | None = None, **settings: Any) -> None:
         self.config = Config.of(settings)
-        self.listener: Listener = listener or (Lines() if verbose else Silent())
+        self.listener: Listener = listener or (Lines(self.config.lang) if verbose else Silent())
         self._record: Record | None = None
         self._network: Network | None = None
 
@@ -114,8 +114,8 @@ class Classifier:
         earlier = resuming.begun(run)
         if data is None and earlier.data is None:
             raise DataError(f"the run {run} was begun with data in memory: pass that data again.")
-        model = cls(verbose=verbose, listener=listener)
-        model.config = earlier.config
+        language = earlier.config.lang
+        model = cls.of(earlier.config, listener=listener or (Lines(language) if verbose else Silent()))
         source = earlier.data if data is None else data
         model._record, model._network = fitting.fit(source, earlier.config, model.listener, run, earlier)
         return model

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from lastlayer.classifier import diagnosis, run_folder
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.splits import Split
 from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.folds import Judged, cross_validate, cut
+from lastlayer.classifier.folds import CrossValidation, Judged, cross_validate, cut
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.learning import augmentation, frozen, processes, resuming, tracking, training
 from lastlayer.classifier.learning.batches import Examples
@@ -35,6 +34,7 @@ from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, 
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import Policy
+from lastlayer.messages import Message
 
 
 def fit(
@@ -100,9 +100,9 @@ def fit(
                 lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
             )
             history.interrupted = folds is None
-        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started, trackers)
-        if folds is not None:
-            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
+        record = _finish(
+            network, spec, parts, ready, config, history, journal, helper, source, started, folds, trackers
+        )
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
@@ -150,13 +150,18 @@ def _train(
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
-        journal.say(f"{plural(odd, 'validation or test row')} with cells that are no numbers: taken for missing.")
+        journal.say(Message("training.odd_cells", rows=odd))
     rows = len(parts["train"])
-    together = f" Processes: {helper.num_processes}, which share each batch." if helper.num_processes > 1 else ""
+    several = Message("training.processes", processes=helper.num_processes) if helper.num_processes > 1 else ""
     journal.say(
-        f"Training: at most {plural(config.epochs, 'epoch')}, each of {plural(rows, 'row')} in batches of "
-        f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
-        f"{together}"
+        Message(
+            "training.begins",
+            epochs=config.epochs,
+            rows=rows,
+            batch=training.batch_size(config, rows),
+            patience=config.patience,
+            processes=several,
+        )
     )
     history = frozen.train(
         network,
@@ -175,14 +180,13 @@ def _train(
     return history
 
 
-def _how_it_ended(history: training.History, config: Config) -> str:
-    last = history.epochs[-1].epoch if history.epochs else 0
+def _how_it_ended(history: training.History, config: Config) -> Message:
+    last, best = history.epochs[-1].epoch if history.epochs else 0, history.best_epoch
+    if history.interrupted and not best:
+        return Message("training.interrupted_early", last=last)
     if history.interrupted:
-        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "the first epoch was not over"
-        return f"Interrupted after {plural(last, 'epoch')}: {kept}."
-    if last < config.epochs:
-        return f"Stopped after epoch {last}: epoch {history.best_epoch} has the lowest validation log-loss and is kept."
-    return f"Epoch {history.best_epoch} of {last} has the lowest validation log-loss and is kept."
+        return Message("training.interrupted", last=last, best=best)
+    return Message("training.stopped" if last < config.epochs else "training.ended", last=last, best=best)
 
 
 def _finish(
@@ -196,6 +200,7 @@ def _finish(
     helper: Any,
     source: Any,
     started: float,
+    folds: CrossValidation | None,
     trackers: Trackers,
 ) -> Record:
     """Calibrate on validation rows, judge on test rows, and write it all down."""
@@ -234,6 +239,7 @@ def _finish(
             "prior_entropy": history.prior_entropy,
             "seconds": round(time.monotonic() - started, 1),
         },
+        **({} if folds is None else {"cross_validation": folds.to_dict()}),
     }
     facts = Facts(
         data_name=name_of(source),
@@ -242,8 +248,7 @@ def _finish(
         epochs=history.epochs,
         best_epoch=history.best_epoch,
         calibration=found.calibration,
-        notes=journal.notes,
-        left_out=data["left_out"],
+        data=data,
         evaluation=evaluation,
         rows=judged,
         explained=occlusion.told(
@@ -266,7 +271,8 @@ def _finish(
         data=data,
         predictions=_predictions(logits, ready),
         report=report(facts, config.lang),
-        card=card(facts, data, versions),
+        card=card(facts, versions),
+        folds=None if folds is None else folds.table,
     )
 
 

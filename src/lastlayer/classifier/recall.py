@@ -12,10 +12,10 @@ from lastlayer.classifier.data import sources
 from lastlayer.classifier.data.rows import Answer, Rows
 from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate_rows
 from lastlayer.classifier.network.model import Network
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.predicting import occlusion
-from lastlayer.classifier.report import Facts, views
-from lastlayer.classifier.report.said import Said
+from lastlayer.classifier.report import Facts
 from lastlayer.classifier.run_folder import Record
 
 
@@ -50,9 +50,8 @@ def facts_of(record: Record, find: Callable[[str], Rows | None], network: Networ
         config=record.config,
         epochs=record.epochs,
         best_epoch=record.data["training"]["best_epoch"],
-        calibration=views.temperature(record.spec.policy, Said()),
-        notes=record.data["notes"],
-        left_out=record.data["left_out"],
+        calibration=sentences.divided(record.spec.policy),
+        data=record.data,
         evaluation=evaluation,
         rows=None,
         explained=trace if opened is None else occlusion.told(trace, opened, network, record.spec),

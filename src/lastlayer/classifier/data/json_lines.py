@@ -13,6 +13,7 @@ from lastlayer.classifier.data.text_tables import check_decoded, decoded
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Listener
 from lastlayer.errors import DataError
+from lastlayer.messages import Message
 
 _BROKEN = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
@@ -30,14 +31,14 @@ def jsonl_batches(path: Path, listener: Listener) -> Iterator[tuple[Any, int]]:
     """
     check_decoded(path, "utf-8")
     kinds: dict[str, _Kind] = {}
-    total = path.stat().st_size
+    total, doing = path.stat().st_size, Message("read.progress.lines", name=path.name)
     try:
         for rows, read in _parsed(path):
-            listener.progress(f"reading {path.name}", read, total)
+            listener.progress(doing, read, total)
             for name in dict.fromkeys(name for row in rows for name in row):
                 kinds.setdefault(name, _Kind()).see([row.get(name) for row in rows])
     finally:
-        listener.progress(f"reading {path.name}", total, total)
+        listener.progress(doing, total, total)
     schema = need("pyarrow").schema([(name, kind.type) for name, kind in kinds.items()])
     for rows, read in _parsed(path):
         arrays = [kind.array([row.get(name) for row in rows]) for name, kind in kinds.items()]

@@ -6,6 +6,7 @@ from typing import Any
 
 from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.decisions import Interval, Reliability
+from lastlayer.messages import Message
 
 _ALSO = {"accuracy": "subset_accuracy", "micro_f1": "accuracy"}  # the same number by another name
 
@@ -129,7 +130,7 @@ class Evaluation:
     classes: tuple[str, ...]
     rows: int
     scores: dict[str, Interval]
-    undefined: dict[str, str]
+    undefined: dict[str, Message]
     confusion: tuple[tuple[int, ...], ...]
     by_class: tuple[ClassScores, ...]
     reliability: Reliability

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.learning import training
 from lastlayer.classifier.learning.batches import Batch, Examples
@@ -28,6 +27,7 @@ from lastlayer.classifier.network import backbones
 from lastlayer.classifier.network.model import Network
 from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _NOTHING_LEARNT = (
@@ -79,11 +79,8 @@ def train(
     if first.interrupted or not config.finetune_epochs:
         return first
     slow = replace(config, lr=step_size(network, config)[0] / SLOWER, epochs=config.finetune_epochs)
-    journal.say(
-        f"Head trained: epoch {first.best_epoch} of {len(first.epochs)} has the lowest validation log-loss. "
-        f"Fine-tuning: backbone and head together, at most {plural(slow.epochs, 'epoch')} at a learning rate of "
-        f"{slow.lr:g}."
-    )
+    trained = {"best": first.best_epoch, "last": len(first.epochs)}
+    journal.say(Message("training.finetune", epochs=slow.epochs, rate=slow.lr, **trained))
     trackers.follow(first.epochs)
     together = _joined(first, whole(slow))
     network.load_state_dict(together.best)
@@ -163,10 +160,7 @@ def _cached(
         found[name] = Features((features, *beside), rows.target)
     reader.to("cpu")
     width = found["train"].inputs[0].shape[1]
-    journal.say(
-        f"Frozen backbone: {width:,} features of {plural(sum(map(len, found.values())), 'row')} are computed once, and "
-        "the head is trained on them."
-    )
+    journal.say(Message("training.frozen", width=width, rows=sum(map(len, found.values()))))
     return found
 
 

@@ -15,6 +15,7 @@ from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.journal import Epoch
 from lastlayer.errors import ConfigError, MissingExtraError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 CSV = "metrics.csv"
@@ -83,12 +84,12 @@ class Trackers:
             helper.init_trackers(_PROJECT, config=plain, init_kwargs=options)
             self._open = list(helper.trackers)
 
-    def said(self) -> str | None:
+    def said(self) -> Message | None:
         """Where to look."""
         if not self.names:
             return None
-        where = {"tensorboard": f" in {self.run} (tensorboard --logdir {self.run})"}
-        return f"Trackers: {', '.join(name + where.get(name, '') for name in self.names)}; each hears of every epoch."
+        where = {"tensorboard": Message("training.tensorboard", folder=str(self.run))}
+        return Message("training.trackers", names=[where.get(name, name) for name in self.names])
 
     def follow(self, epochs: Sequence[Epoch]) -> None:
         """What is told from here on comes after these epochs, of a training before it."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.learning import processes, resuming
@@ -24,6 +23,8 @@ from lastlayer.classifier.network.members import MEMBERS
 from lastlayer.classifier.network.model import Network
 from lastlayer.decisions import log_loss
 from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages import Message
+from lastlayer.messages.kept import unpacked
 from lastlayer.messages.wording import option
 
 __all__ = [
@@ -123,10 +124,7 @@ def train(
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
     if network.held_out() is not None and len(validation) < FEW:
-        journal.say(
-            f"Validation log-loss: of {plural(len(validation), 'validation row')}, and of "
-            f"{plural(len(rows), 'training row')}, each by the one of {MEMBERS} networks that has not seen it."
-        )
+        journal.say(Message("training.members", validation=len(validation), rows=len(rows), members=MEMBERS))
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
@@ -174,8 +172,8 @@ def _seconds_left(history: History, config: Config) -> float:
 
 def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
     """What the training has said so far is kept, and not said again."""
-    journal.notes.extend(checkpoint.plain["notes"])
-    journal.say(f"Resumed {resuming.where(checkpoint, steps)}.")
+    journal.notes.extend(unpacked(checkpoint.plain["notes"]))
+    journal.say(resuming.where(checkpoint, steps))
 
 
 def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation: Examples, history: History) -> Epoch:
@@ -194,13 +192,12 @@ def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation
 
 
 def _diverged(number: int, loss: float, rate: float, history: History, journal: Journal) -> None:
-    said = (
-        f"the training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
-        f"(now {rate:g})."
-    )
     if not history.epochs:
-        raise DataError(said[0].upper() + said[1:])
-    journal.say(f"Stopped: {said} The best epoch so far is kept.")
+        raise DataError(
+            f"The training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
+            f"(now {rate:g})."
+        )
+    journal.say(Message("training.diverged", loss=str(loss), epoch=number, option=option("lr"), rate=rate))
 
 
 def shared_logits(network: nn.Module, examples: Examples, device: Any, helper: Any, workers: int = 0) -> Tensor:

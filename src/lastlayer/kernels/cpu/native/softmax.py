@@ -14,6 +14,7 @@ from lastlayer.kernels.cpu.native.lanes import (
     double_at,
     filled,
     first_of,
+    fma,
     integer_at,
     lane,
     put_double,
