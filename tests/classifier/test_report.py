@@ -8,8 +8,6 @@ import pandas as pd
 import pytest
 
 from lastlayer import Classifier, messages
-from lastlayer.classifier.recall import facts_of
-from lastlayer.classifier.report import report
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +95,10 @@ def test_findings_stand_in_the_report_with_rows_and_what_was_done(runs, language
 
 def test_a_report_without_findings_says_so(runs):
     folder, _ = runs["binary"]
-    record = Classifier.load(folder).record
+    model = Classifier.load(folder)
+    record = model.record
     record.data["findings"] = []
-    html = report(facts_of(record, lambda _: None), "en")
+    html = model.report("en")
     assert messages.text("report.data.none") in section(html, "data")
     assert 'href="#data"' not in html
 
@@ -153,9 +152,10 @@ def test_a_korean_report_says_no_decision_in_english(runs, kind):
 
 def test_a_run_of_plain_sentences_is_still_shown(runs):
     folder, _ = runs["multiclass"]
-    record = Classifier.load(folder).record
+    model = Classifier.load(folder)
+    record = model.record
     record.data = json.loads(json.dumps(record.data))  # messages become their English text, as older runs kept it
-    html = report(facts_of(record, lambda _: None), "ko")
+    html = model.report("ko")
     for note in record.data["notes"]:
         assert note.split("--")[0] in words(html)
     assert record.data["findings"][0]["what"] in words(html)
@@ -163,6 +163,7 @@ def test_a_run_of_plain_sentences_is_still_shown(runs):
 
 def test_flags_are_not_broken_between_lines(runs):
     folder, _ = runs["multiclass"]
-    record = Classifier.load(folder).record
+    model = Classifier.load(folder)
+    record = model.record
     record.data["notes"] = ["Say --drop-unlabelled <b>."]
-    assert "<li>Say <code>--drop-unlabelled</code> &lt;b&gt;.</li>" in report(facts_of(record, lambda _: None))
+    assert "<li>Say <code>--drop-unlabelled</code> &lt;b&gt;.</li>" in model.report("en")
