@@ -12,7 +12,7 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.learning import processes, resuming
+from lastlayer.classifier.learning import optimisation, processes, resuming
 from lastlayer.classifier.learning.batches import Examples, in_order, loader
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
@@ -126,6 +126,12 @@ def train(
             f"Validation log-loss: of {plural(len(validation), 'validation row')}, and of "
             f"{plural(len(rows), 'training row')}, each by the one of {MEMBERS} networks that has not seen it."
         )
+    grows, decay = optimisation.decay_grows(network, config), optimisation.step_size(network, config)[1]
+    if grows:
+        journal.say(
+            f"Weight decay: {decay:g}, and {optimisation.GROWTH:g} times as much after each epoch that does not lower "
+            f"the validation log-loss, at most {optimisation.MOST_DECAY:g}; {option('weight_decay')} would fix it."
+        )
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
@@ -138,6 +144,9 @@ def train(
         keeper.keep(lambda: resuming.captured(loop, history, keeper.about, notes))
 
     while loop.number <= config.epochs and not _had_enough(history, config):
+        if grows:
+            worse = sum(not epoch.best for epoch in history.epochs)
+            optimisation.set_decay(loop.optimizer, optimisation.decay_after(worse, decay))
         loss = loop.epoch(keeper, keep)
         history.first_loss = loop.first_loss
         if loop.stopped:

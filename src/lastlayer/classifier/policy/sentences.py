@@ -20,6 +20,11 @@ def calibration(found: Calibration) -> str:
         return "Temperature stays 1: every row that could tell is right, so nothing says how sure is too sure."
     if found.fitted == temperature.MOST:
         return "Temperature stays 1: rows that it is fitted to are predicted no better than at random."
+    if found.gain.above(0):
+        return (
+            f"Temperature stays 1: the fitted {found.fitted:.4f} helps rows it was not fitted to ({scores}; {gain}), "
+            f"but one more row that is wrong could take {found.risk:.4f} off the gain: too few rows to be so sure."
+        )
     return (
         f"Temperature stays 1: the fitted {found.fitted:.4f} does not surely help rows it was not fitted to "
         f"({scores}; {gain})."
