@@ -13,7 +13,7 @@ from lastlayer.classifier.network.texts import TextTable
 
 SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
-GROWTH, MOST_DECAY = 1.25, 10.0  # of the weight decay of members: by epoch without a lower loss, and where it ends
+GROWTH, MOST_DECAY = 1.5, 10.0  # of the weight decay of members: by epoch without a lower loss, and where it ends
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -46,7 +46,7 @@ def decay_after(worse: int, start: float) -> float:
     which it is (docs/decisions/021).
 
     >>> [round(decay_after(worse, 0.3), 4) for worse in (0, 1, 2, 20)]
-    [0.3, 0.375, 0.4688, 10.0]
+    [0.3, 0.45, 0.675, 10.0]
     """
     return max(start, min(MOST_DECAY, start * GROWTH**worse))
 

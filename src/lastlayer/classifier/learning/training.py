@@ -191,13 +191,14 @@ def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
     logits = objective.unweighted(logits, network.objective, network.task)
-    score = log_loss(logits, validation.labelled)
+    judged = [(logits, validation.labelled)]
     held_out = network.held_out()
     if held_out is not None and len(validation) < FEW:
         own = shared_logits(held_out, rows, loop.helper.device, loop.helper)
-        unseen = log_loss(objective.unweighted(own, network.objective, network.task), rows.labelled)
-        score = (score * len(validation) + unseen * len(rows)) / (len(validation) + len(rows))
-    accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
+        judged.append((objective.unweighted(own, network.objective, network.task), rows.labelled))
+    logits, target = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    score = log_loss(logits, target)
+    accuracy = float((network.task.decided(logits) == target).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(loop.number, loss, score, accuracy, loop.seconds(), best)
 
