@@ -1,5 +1,7 @@
 """How many rows are held out where nobody says: fewer of a small table that members read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,12 @@ def test_what_other_networks_read_is_held_out_as_usual():
     assert shares(table(200), backbone="mlp") == (0.1, 0.1)
     assert shares(table(200, text=True)) == (0.1, 0.1)
     assert shares(table(200, text=True), ignore=["t"]) == (0.02, 0)
+
+
+def test_groups_are_held_out_as_usual():
+    """Two in a hundred rows may be less than one group."""
+    rows = replace(table(200), groups=[f"={row // 10}" for row in range(200)])
+    assert shares(rows) == (0.1, 0.1)
 
 
 def test_validation_rows_that_are_the_only_judges_stay():

@@ -25,7 +25,12 @@ def settled(rows: Rows, config: Config, journal: Journal) -> Config:
         return config
     given = set(rows.given or ())
     count = len(rows) if rows.given is None else rows.given.count("train")
-    members = USUAL * count < FEW and ("test" in given or config.test > 0) and _read_by_members(rows, config)
+    members = (
+        USUAL * count < FEW
+        and rows.groups is None  # whole groups make no such small part, and rows of one group are judged by their kin
+        and ("test" in given or config.test > 0)
+        and _read_by_members(rows, config)
+    )
     validation = calibration = USUAL
     said = []
     if members and config.validation is None and "validation" not in given:
