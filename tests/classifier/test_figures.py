@@ -51,7 +51,11 @@ def test_one_table_leaves_the_others_and_the_other_parts(results, monkeypatch):
     assert found["epochs"]["numbers"] == {"epoch": 1.0}
     assert list(found["tables"]["pieces"]) == ["breast cancer", "wine", "wine, default shares"]
     assert found["tables"]["pieces"]["wine"]["numbers"] == {"wine: ours, log-loss": 0.25}
-    assert [(name, splits) for name, splits, _ in seen] == [("breast cancer", 3), ("wine", 3), ("wine", 2)]
+    assert [(name, splits) for name, splits, _ in seen] == [
+        ("breast cancer", 3),
+        ("wine", 3),
+        ("wine, default shares", 2),
+    ]
     assert [shares for _, _, shares in seen] == [{"validation": 0.02, "calibration": 0.0}] * 2 + [{}]
     page = (results / "page.md").read_text(encoding="utf-8")
     assert "| epoch | 1 |" in page
