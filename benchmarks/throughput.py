@@ -124,7 +124,7 @@ def where_time_goes(model: Classifier, source: Path, output: Path, options: stre
         ("writing", prediction_files.Output, "write"),
     ) as spent:
         started, rows = time.perf_counter(), 0
-        with Output(output, {}) as file:
+        with Output(output, {}, overwrite=True) as file:
             for part in model.stream(source, options):
                 file.write(part.table(), part.digest)
                 rows = part.rows

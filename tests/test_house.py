@@ -1,8 +1,11 @@
 """The house keeps its rules: who imports whom, what the public names are, and what importing costs."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -63,6 +66,54 @@ def test_every_room_of_the_table_exists_and_stands_in_architecture():
     text = (SOURCE.parents[1] / "ARCHITECTURE.md").read_text()
     for room in rooms - {"__init__", "__main__"}:
         assert f"| {room}" in text or f"{room}, " in text or f", {room}" in text, room
+
+
+def test_every_module_of_the_classifier_stands_in_architecture():
+    text = (SOURCE.parents[1] / "ARCHITECTURE.md").read_text()
+    inside = text.partition("## Inside the classifier")[2].partition("\n## ")[0]
+    named = {each.removesuffix(".py").rpartition("/")[2] for each in re.findall("`([^`]+)`", inside)}
+    packages = {each.rstrip("/") for each in re.findall("`([a-z/]+)/`", inside)}
+    folder = SOURCE / "classifier"
+    files = {file.relative_to(folder) for file in folder.rglob("*.py")}
+    modules = {file.stem for file in files if "checks" not in file.parts and file.stem not in ("__init__", "_evaluate")}
+    assert modules - named == set()
+    assert {str(file.parent) for file in files} - packages == {".", "data"}
+    paths = {each for each in re.findall(r"`([^`]+\.py)`", inside) if "tests" not in each}
+    assert {path for path in paths if not [*folder.rglob(path)]} == set()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that may be imported when the code runs, wherever that stands; names for types alone are none."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from imported(node)
+
+
+def rooms_of_the_classifier() -> dict[str, set[str]]:
+    """Each package and module at the top of the classifier, and those beside it that it imports."""
+    folder = SOURCE / "classifier"
+    rooms = {file.relative_to(folder).parts[0].removesuffix(".py"): set() for file in folder.rglob("*.py")}
+    for file in folder.rglob("*.py"):
+        room = file.relative_to(folder).parts[0].removesuffix(".py")
+        for name in imported(ast.parse(file.read_text())):
+            first, second, other, *_ = [*name.split("."), "", "", ""]
+            if (first, second) == ("lastlayer", "classifier") and other:
+                rooms[room].add(other if other in rooms else "__init__")
+        rooms[room].discard(room)
+    return rooms
+
+
+def test_no_rooms_of_the_classifier_import_each_other_in_a_circle():
+    rooms = rooms_of_the_classifier()
+    assert {"data", "network", "learning", "policy", "evaluation"} <= rooms["fitting"]  # imports are seen at all
+    order = list(TopologicalSorter(rooms).static_order())  # raises CycleError, which names the circle
+    assert set(order) == set(rooms)
+    assert order[-1] == "__init__"
 
 
 @pytest.mark.parametrize("module", [lastlayer, lastlayer.functional, lastlayer.nn], ids=lambda m: m.__name__)

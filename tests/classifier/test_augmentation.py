@@ -2,6 +2,8 @@
 
 import csv
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import accelerate.tracking
 import accelerate.utils
@@ -16,11 +18,11 @@ from lastlayer.classifier.data.images import from_pictures
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.journal import Journal, Silent
-from lastlayer.classifier.learning import augmentation, tracking
+from lastlayer.classifier.learning import augmentation, tracking, training
 from lastlayer.classifier.learning.augmentation import Augmentation, Mixing, Varied
 from lastlayer.classifier.learning.batches import Batch, Examples
 from lastlayer.classifier.task import Task
-from lastlayer.errors import ConfigError, MissingExtraError
+from lastlayer.errors import ConfigError, DataError, MissingExtraError
 from tests.classifier.conftest import flowers
 
 COLOUR = ImageSpec(3, 16, (0.4, 0.5, 0.6), (0.2, 0.2, 0.2), 10**6)
@@ -163,7 +165,31 @@ def test_metrics_csv_is_there_while_it_trains_and_after(tmp_path):
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
 
 
-def test_a_tracker_hears_each_epoch(tmp_path, monkeypatch):
+def test_metrics_csv_is_added_to_for_who_follows_it(tmp_path, monkeypatch):
+    whole, write = [], Path.write_bytes
+
+    def heard(path, content):  # which cuts a file off for a moment, and `tail -f` reads it all again
+        whole.append(path.name)
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", heard)
+    read = []
+
+    class Following(Silent):
+        def epoch(self, epoch, of, seconds_left):
+            file = tmp_path / "run" / "metrics.csv"
+            read.append((file.stat().st_ino, file.read_bytes()[sum(len(part) for _, part in read) :]))
+
+    Classifier(epochs=3, listener=Following()).fit(flowers(), "kind", output=tmp_path / "run")
+    assert whole.count("metrics.csv") == 1
+    assert len({inode for inode, _ in read}) == 1
+    assert [part.count(b"\n") for _, part in read] == [2, 1, 1]
+    assert b"".join(part for _, part in read) == (tmp_path / "run" / "metrics.csv").read_bytes()
+
+
+@pytest.fixture
+def tracker(monkeypatch):
+    """What a tracker hears, in order."""
     heard = []
 
     class Stub(accelerate.tracking.GeneralTracker):
@@ -181,10 +207,10 @@ def test_a_tracker_hears_each_epoch(tmp_path, monkeypatch):
             return self
 
         def store_init_configuration(self, values):
-            heard.append(("settings", values["epochs"], values["seed"]))
+            heard.append(("settings", values["epochs"], values["seed"], values["data"]))
 
         def log(self, values, step=None, **options):
-            heard.append((step, sorted(values)))
+            heard.append((step, values))
 
         def finish(self):
             heard.append(("finished",))
@@ -195,12 +221,66 @@ def test_a_tracker_hears_each_epoch(tmp_path, monkeypatch):
         accelerate.tracking, "get_available_trackers", lambda: [accelerate.utils.LoggerType.TENSORBOARD]
     )
     monkeypatch.setattr(tracking, "find_spec", lambda name: object())
-    Classifier(epochs=2, verbose=False, track=["tensorboard"]).fit(flowers(), "kind", output=tmp_path / "run")
-    figures = ["learning_rate", "seconds", "train_loss", "validation_accuracy", "validation_log_loss"]
-    assert ("settings", 2, 42) in heard
-    assert (1, figures) in heard
-    assert (2, figures) in heard
-    assert heard[-1] == ("finished",)
+    return heard
+
+
+def test_a_tracker_hears_each_epoch_and_the_scores(tmp_path, tracker, flower_table):
+    model = Classifier(epochs=2, verbose=False, track=["tensorboard"])
+    model.fit(flower_table, "kind", output=tmp_path / "run")
+    assert tracker[2] == ("settings", 2, 42, str(flower_table))
+    (first, figures), (second, _), (last, scores) = tracker[3:6]
+    assert (first, second, last) == (1, 2, 2)
+    assert sorted(figures) == ["learning_rate", "seconds", "train_loss", "validation_accuracy", "validation_log_loss"]
+    assert figures["validation_log_loss"] == model.record.epochs[0].validation_log_loss
+    assert scores["test/log_loss"] == model.evaluate()["log_loss"]
+    assert tracker[6:] == [("finished",)]
+    assert any(note.startswith("Trackers: tensorboard in ") for note in model.record.data["notes"])
+
+
+def test_a_tracker_of_a_training_that_fails_is_closed(tmp_path, tracker, monkeypatch):
+    def fails(*_):
+        raise DataError("no figures")
+
+    monkeypatch.setattr(training, "_judge", fails)
+    with pytest.raises(DataError, match="no figures"):
+        Classifier(verbose=False, track=["tensorboard"]).fit(flowers(), "kind", output=tmp_path / "run")
+    assert tracker[-1] == ("finished",)
+
+
+def test_the_end_of_trackers_parts_no_processes():
+    class Tracker:
+        ended = 0
+
+        def finish(self):
+            self.ended += 1
+
+    def end_training():
+        raise AssertionError("Accelerate's own end destroys the process group")
+
+    one = Tracker()
+    helper = SimpleNamespace(trackers=[one], end_training=end_training, init_trackers=lambda *_, **__: None)
+    trackers = tracking.Trackers(helper, Path("run"), Config(track=("tensorboard",)))
+    trackers.end()
+    trackers.end()
+    assert one.ended == 1
+
+
+@pytest.mark.parametrize("main", [True, False])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_goes_on_is_found_in_mlflow(monkeypatch, main, there):
+    asked = []
+
+    def search(**question):
+        asked.append(question)
+        return [SimpleNamespace(info=SimpleNamespace(run_id="theirs"))] if there else []
+
+    stub = SimpleNamespace(get_experiment_by_name=lambda name: name == "mine" or None, search_runs=search)
+    monkeypatch.setattr(tracking, "need", lambda name: stub)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "mine")
+    options = tracking._of_mlflow(Path("runs/a"), "ours", SimpleNamespace(is_main_process=main))
+    assert (options["run_name"], options["tags"]) == ("a", {"lastlayer.run": "ours"})
+    assert options.get("run_id") == ("theirs" if main and there else None)
+    assert [question["filter_string"] for question in asked] == ["tags.`lastlayer.run` = 'ours'"] * main
 
 
 def test_tensorboard_writes_into_the_run(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import f1_score
 
 from lastlayer import Classifier
 from lastlayer.classifier import recall
@@ -15,6 +16,7 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.policy import deciding
 from lastlayer.classifier.policy.telling import explained
+from lastlayer.classifier.redeciding import decided_anew
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy, measured_coverage
 from lastlayer.errors import ConfigError
@@ -150,6 +152,14 @@ def test_decisions_can_be_changed_after_training(costly, heard):
     assert back.policy == model.policy
 
 
+def test_the_temperature_stays_when_decisions_change(costly):
+    record = costly[1].record
+    policy = replace(record.spec.policy, temperature=2.5)
+    other, _ = decided_anew(replace(record, spec=replace(record.spec, policy=policy)), {"threshold_for": "f1"})
+    assert other.spec.policy.temperature == 2.5
+    assert other.spec.policy.thresholds is not None
+
+
 def test_a_saved_classifier_keeps_the_changed_decisions(costly, tmp_path):
     other = costly[1].deciding(coverage=0.7)
     other.save(tmp_path / "copy")
@@ -224,6 +234,24 @@ def test_one_threshold_can_serve_all_labels():
     found, *_ = labels_run(Config(threshold_for="micro_f1"))
     assert len(found.policy.thresholds) == 4
     assert len(set(found.policy.thresholds)) == 1
+
+
+@pytest.mark.parametrize("metric", ["f1", "micro_f1"])
+def test_a_threshold_serves_the_shares_where_the_model_is_used(metric):
+    z, target = honest_labels(rows=2000)
+    task = Task("multilabel", LABELS) if metric == "micro_f1" else Task("binary", ("others", "red"))
+    z, target = (z, target) if metric == "micro_f1" else (z[:, 0], target[:, 0])
+    config = Config(threshold_for=metric, deploy_prior="red=0.05")
+    yes = target.sum(0)
+    counts = yes.tolist() if metric == "micro_f1" else [2000 - int(yes), int(yes)]
+    found = deciding.fitted(deciding.stated(task, counts, 2000, config), z, target, task, config)
+    share = yes / 2000
+    new = torch.cat([torch.tensor([0.05]), share[1:]]) if metric == "micro_f1" else torch.tensor(0.05)
+    weight = torch.where(target == 1, new / share, (1 - new) / (1 - share)).flatten()
+    called = found.policy.decide(z).flatten()
+    assert found.facts["thresholds"][0]["score"] == pytest.approx(
+        f1_score(target.flatten(), called, sample_weight=weight), rel=1e-6
+    )
 
 
 def test_labels_can_be_left_open_one_by_one():

@@ -1,20 +1,31 @@
 """Text encoders of transformers and frozen backbones, on networks that are built on the spot; nothing is downloaded."""
 
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.torture import outcome
 from lastlayer import Classifier
 from lastlayer.classifier import hub
 from lastlayer.classifier.data import encoder_names
+from lastlayer.classifier.journal import Silent
+from lastlayer.classifier.learning.tracking import as_csv
 from lastlayer.classifier.network import encoders
 from lastlayer.errors import ConfigError, RunError
+from tests.classifier.test_resume import cut_off
 
+ROOT = Path(__file__).parents[2]
 WORDS = {
     "card": "card lost please help 카드",
     "rate": "rate exchange high wrong 환율",
@@ -179,7 +190,7 @@ def test_a_kept_tokenizer_that_is_broken_is_named(folder, tmp_path):
     content = (run / "tokenizer.json").read_bytes()
     manifest["files"]["tokenizer.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     (run / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=r"tokenizer\.json|model\.json"):
         Classifier.load(run)
 
 
@@ -228,10 +239,82 @@ def test_fine_tuning_follows_and_the_better_epoch_is_kept(folder, heard):
     )
 
 
+TUNED = {"epochs": 2, "batch_size": 8, "schedule": "cosine", "accumulate": 2, "checkpoint_minutes": 0, "device": "cpu"}
+KILLED = """
+import json, sys
+from lastlayer import Classifier
+folder, table, run, settings = sys.argv[1:]
+Classifier(backbone=folder, verbose=False, **json.loads(settings)).fit(table, "label", output=run)
+"""
+
+
+def started(*arguments):
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", KILLED, *map(str, arguments)], env={**os.environ, "PYTHONPATH": path}
+    )
+
+
+def resumed_to_the_same_bits(run, whole):
+    """BERT drops features at random, so that the random numbers have to go on, too."""
+    assert not (run / "manifest.json").exists()
+    notes = Classifier.resume(run, verbose=False).record.data["notes"]
+    assert len([note for note in notes if note.startswith("Resumed in epoch 2, after ")]) == 1, notes
+    assert outcome(run) == outcome(whole)
+
+
+def test_fine_tuning_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path):
+    table, run, settings = tmp_path / "t.jsonl", tmp_path / "run", {**TUNED, "freeze": True, "finetune_epochs": 2}
+    table.write_text("\n".join(json.dumps(row) for row in rows(60, number=lambda n: n % 7)))
+    Classifier(backbone=str(folder), verbose=False, **settings).fit(table, "label", output=tmp_path / "whole")
+    with started(folder, table, run, json.dumps(settings)) as process:
+        while not list(run.glob("checkpoints/0002-*1")):  # the second epoch of backbone and head together
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    resumed_to_the_same_bits(run, tmp_path / "whole")
+
+
+def test_training_a_whole_encoder_goes_on_to_the_same_bits(folder, tmp_path):
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(json.dumps(row) for row in rows(60)))
+    Classifier(backbone=str(folder), verbose=False, **TUNED).fit(table, "label", output=tmp_path / "whole")
+    run = cut_off(tmp_path / "run", 7, table, "label", backbone=str(folder), **TUNED)
+    resumed_to_the_same_bits(run, tmp_path / "whole")
+
+
+def test_metrics_csv_goes_on_while_fine_tuning(folder, tmp_path):
+    lines = []
+
+    class Reading(Silent):
+        def epoch(self, epoch, of, seconds_left):
+            lines.append((tmp_path / "run" / "metrics.csv").read_text().splitlines()[1:])
+
+    model = Classifier(backbone=str(folder), freeze=True, finetune_epochs=2, epochs=2, listener=Reading())
+    model.fit(rows(), "label", output=tmp_path / "run")
+    assert [[line.split(",")[0] for line in each] for each in lines] == [
+        [str(epoch) for epoch in range(1, last + 1)] for last in (1, 2, 3, 4)
+    ]
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == as_csv(model.record.epochs)
+
+
 def test_a_frozen_encoder_beside_other_columns_trains_what_reads_those(folder):
+    from safetensors.torch import load_file
+
     data = rows(90, number=lambda n: n % 7)
-    model = Classifier(backbone=str(folder), freeze=True, epochs=2, verbose=False).fit(data, "label")
-    assert model.predict_proba(data[:2]).shape == (2, 3)
+    models = [
+        Classifier(backbone=str(folder), freeze=True, epochs=1, lr=lr, verbose=False).fit(data, "label").record.weights
+        for lr in (1e-8, 1e-2)
+    ]
+    published = {
+        f"backbone.encoder.model.{name}": each for name, each in load_file(folder / "model.safetensors").items()
+    }
+    for weights in models:
+        assert all(torch.equal(weights[name], value) for name, value in published.items())
+    others = [name for name in models[0] if name.startswith("backbone.others.")]
+    assert others
+    assert all((models[0][name] - models[1][name]).abs().max() > 1e-4 for name in others)
 
 
 def test_a_frozen_timm_model_keeps_its_weights(tmp_path, monkeypatch):

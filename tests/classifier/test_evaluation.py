@@ -82,8 +82,8 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         found = judged(rows=150, seed=seed)[2].scores
         missed["accuracy"] += not found["accuracy"].low <= truth <= found["accuracy"].high
         missed["log_loss"] += not found["log_loss"].low <= true_loss <= found["log_loss"].high
-    assert missed["accuracy"] <= 8
-    assert missed["log_loss"] <= 10
+    assert 1 <= missed["accuracy"] <= 8  # an interval that never misses is too wide
+    assert 1 <= missed["log_loss"] <= 10
     assert all(interval.low <= interval.value <= interval.high for name, interval in found.items() if name != "ece")
 
 

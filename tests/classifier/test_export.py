@@ -72,8 +72,9 @@ def test_a_torch_program_says_the_same_and_holds_no_pickle(flower_files, table_r
     about = json.loads(extra["lastlayer.json"])
     frame, model = flowers(33, seed=9), Classifier.load(table_run)
     fed = raw(about, frame)
-    logits, _ = program(*(torch.from_numpy(fed[name]) for name in about["inputs"]))
+    logits, p = program(*(torch.from_numpy(fed[name]) for name in about["inputs"]))
     np.testing.assert_allclose(logits.numpy(), model.predict_logits(frame), atol=1e-5)
+    np.testing.assert_allclose(p.numpy(), model.predict_proba(frame), atol=1e-6)
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             content = archive.read(member)

@@ -6,7 +6,10 @@ import pytest
 
 from lastlayer import Classifier
 from lastlayer.classifier import fitting
-from lastlayer.classifier.folds import Judged
+from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.rows import Rows
+from lastlayer.classifier.data.splits import Split
+from lastlayer.classifier.folds import Judged, cut
 from lastlayer.errors import ConfigError, DataError, RunError
 from tests.classifier.conftest import flowers
 
@@ -73,12 +76,20 @@ def test_the_final_model_is_the_ordinary_one():
     assert with_folds.record.predictions.equals(without.record.predictions)
 
 
-def test_given_test_rows_take_no_part(tmp_path):
+def test_given_test_rows_take_no_part(tmp_path, monkeypatch):
+    used, judge = [], fitting._judge_fold
+
+    def watched(ready, split, fold, *rest):
+        used.extend(ready.rows.names[row] for part in split for row in part)
+        return judge(ready, split, fold, *rest)
+
+    monkeypatch.setattr(fitting, "_judge_fold", watched)
     flowers(90).to_csv(tmp_path / "train.csv", index=False)
     flowers(30, seed=5).to_csv(tmp_path / "test.csv", index=False)
     model = Classifier(epochs=1, folds=3, verbose=False).fit(tmp_path, "kind")
     assert model.record.data["cross_validation"]["rows"] == 90 - len(model.record.data["left_out"]) > 80
-    assert all(name.startswith("train.csv#") for name in model.record.folds.to_pydict()["input"])
+    assert {name.split("#")[0] for name in used} == {"train.csv"}  # none of them trains, chooses or calibrates either
+    assert {name.split("#")[0] for name in model.record.folds.to_pydict()["input"]} == {"train.csv"}
 
 
 def test_binary_and_several_labels():
@@ -111,6 +122,16 @@ def test_too_many_folds():
         Classifier(epochs=1, folds=20, verbose=False).fit(frame, "y")
     with pytest.raises(ConfigError, match="folds has to lie between 2"):
         Classifier(folds=1)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_every_fold_has_its_share_of_each_class(grouped):
+    names = [str(row) for row in range(120)]
+    labels = ["rare" if row < 12 else "often" for row in range(120)]
+    rows = Rows("table", None, names, labels, groups=[f"={row // 2}" for row in range(120)] if grouped else None)
+    found = cut(rows, range(120), Split([], [], [], []), Config(folds=6))
+    assert [sum(labels[row] == "rare" for row in fold) for fold in found] == [2] * 6
+    assert [len(fold) for fold in found] == [20] * 6
 
 
 def test_a_changed_table_of_folds_is_noticed(run, tmp_path):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lastlayer import Classifier
+from lastlayer.classifier.data import splits
 from lastlayer.classifier.data.groups import folds, grouped, joined
 from lastlayer.errors import ColumnError, ConfigError, DataError
 from tests.classifier.conftest import flowers
@@ -31,6 +32,12 @@ def test_no_group_is_torn_and_every_class_trains(rows, validation, test, seed):
     assert grouped(labels, groups, (validation, test), seed) == parts
 
 
+def test_too_few_groups_are_said_to_be_the_reason():
+    frame = flowers().assign(site=lambda frame: frame["kind"])
+    with pytest.raises(DataError, match=r"too few groups .* belong to 3 groups, .* more groups in group, or leave it"):
+        Classifier(group="site", verbose=False).fit(frame, "kind")
+
+
 def test_shares_and_classes_are_as_even_as_groups_allow():
     random = np.random.default_rng(0)
     groups = random.integers(0, 200, 2000)
@@ -46,6 +53,17 @@ def test_folds_hold_each_row_once_and_no_group_twice():
     found = folds(["a", "b", "c"] * 40, groups, 5, 1)
     assert sorted(row for fold in found for row in fold) == list(range(120))
     assert max(Counter(groups[row] for fold in found for row in {groups[r]: r for r in fold}.values()).values()) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_very_many_groups_are_divided_by_the_class_of_most_of_their_rows(monkeypatch, seed):
+    monkeypatch.setattr(splits, "_MANY_GROUPS", 100)
+    groups = [row // 5 for row in range(1000)]
+    labels = (["a"] * 4 + ["b"]) * 100 + ["b"] * 500
+    (part,) = splits.taken(labels, range(1000), groups, (0.2,), seed)
+    held = {groups[row] for row in part}
+    assert len(part) == 5 * len(held) == 200  # each group whole
+    assert sum(group < 100 for group in held) == 20
 
 
 def test_groups_that_share_an_equal_row_are_one():

@@ -1,5 +1,6 @@
 """Tables larger than memory: converted once, mapped, and trained on in chunks, with the same result."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from lastlayer import Classifier
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data import encoding, larger, tables
+from lastlayer.classifier.data import blocks, encoding, larger, tables
 from lastlayer.classifier.data.columns import learn_columns
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.errors import DataError
@@ -39,6 +40,70 @@ def test_a_large_table_is_the_same_table(tmp_path, ending, heard, monkeypatch):
     monkeypatch.setattr(tables, "LARGE", larger.LARGE)
     small = Classifier(epochs=2, verbose=False).fit(path, "kind")
     assert model.record.predictions.equals(small.record.predictions)
+
+
+MIXED = {
+    "number": [1, 2, None, 2.5, 7],
+    "wide": [2**53 + 1, 1, 2, 2.5, 7],
+    "wider": [1, 2, 3, 2**63, 7],
+    "whole": [2**53 + 1, 1, 2, 3, 4],
+    "late": [None, None, None, None, "x"],
+    "odd": [1, 2, 3, "x", True],
+    "truth": [True, None, False, True, True],
+    "almost": [True, False, True, 1, 0],
+    "word": ["a", "고양이 🐈", "line\nbreak", "", "e"],
+    "labels": [["a"], [], None, ["b", "c"], []],
+    "numbers": [[1], [2], None, [2.5], []],
+    "parts": [{"a": 1}, {"a": 2.5}, {}, None, {"b": "x"}],
+    "bent": [[1], {"a": 1}, "x", 2, None],
+}
+
+
+@pytest.mark.parametrize("block", [1, 50, 10_000], ids="{} bytes at a time".format)
+def test_large_json_lines_are_the_same_table(tmp_path, monkeypatch, block):
+    """Whatever type the values of a block have by themselves, and in whatever block a column begins."""
+    rows = [{name: MIXED[name][row] for name in MIXED if row or name != "odd"} for row in range(5)]
+    lines = [json.dumps(row, ensure_ascii=number % 2 == 0) for number, row in enumerate(rows)]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\ufeff" + "\r\n\n".join(lines), encoding="utf-8", newline="")
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    large = tables.read_table(path)
+    assert len(cached(tmp_path)) == 1
+    monkeypatch.setattr(tables, "LARGE", larger.LARGE)
+    small = tables.read_table(path)
+    assert large.data.table.schema.equals(small.data.table.schema)
+    assert large[:] == small[:]
+    assert small["wide"] == [str(2**53 + 1), "1", "2", "2.5", "7"]
+
+
+def test_a_label_is_lists_in_a_large_table(tmp_path, heard):
+    path = tmp_path / "t.jsonl"
+    rows = [{"n": n, "tags": [["a"], ["a", "b"], []][n % 3]} for n in range(120)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    model = Classifier(epochs=1, listener=heard).fit(path, "tags")
+    assert model.record.spec.task.classes == ("a", "b")
+    assert {"reading t.jsonl", "converting t.jsonl"} <= heard.jobs
+
+
+BROKEN_LINES = {
+    "no JSON": (b'{"a": 1}\n\n{"a": \n', r"t.jsonl cannot be read as jsonl: line 3 is no JSON \(Expecting value\)"),
+    "no object": (b'{"a": 1}\n[1]', "line 2 holds a list"),
+    "another encoding": ('{"a": "고양이"}'.encode("cp949"), "line 1 holds the byte"),
+    "half a pair": (b'{"a": "\\ud83d"}', "line 1 holds half of a surrogate pair"),
+    "nothing": (b"\n\n", "has no rows"),
+}
+
+
+@pytest.mark.parametrize("block", [3, 10_000])
+@pytest.mark.parametrize("limit", [0, larger.LARGE], ids=["large", "small"])
+@pytest.mark.parametrize(("content", "message"), BROKEN_LINES.values(), ids=BROKEN_LINES)
+def test_lines_that_cannot_be_read_are_said_alike(tmp_path, monkeypatch, content, message, limit, block):
+    monkeypatch.setattr(tables, "LARGE", limit)
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    (tmp_path / "t.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        tables.read_table(tmp_path / "t.jsonl")
+    assert cached(tmp_path) == []
 
 
 def test_it_is_converted_once_and_again_when_it_changes(tmp_path, heard):

@@ -8,6 +8,7 @@ import torch
 from lastlayer import Classifier
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.learning import optimisation
+from lastlayer.classifier.network import members
 from lastlayer.classifier.network.members import MEMBERS, TableMembers, _owner
 from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.task import Task
@@ -49,21 +50,28 @@ def test_no_member_learns_from_the_rows_that_it_is_to_judge():
         assert not learns[owner[row]]
 
 
-def test_the_loss_is_a_mean_over_rows():
-    net = network()
+def test_the_loss_is_a_mean_over_rows(monkeypatch):
+    monkeypatch.setattr(members, "_DROPOUT", 0.0)
+    net = network().train()
     numbers, indices = rows()
     _, row = net.backbone.taught(numbers, indices)
     assert torch.bincount(row, minlength=64).tolist() == [MEMBERS - 1] * 64
+    target, owner = torch.arange(64) % 3, _owner(numbers, indices)
+    each = net.head(net.backbone._each(numbers, indices))
+    losses = torch.stack([torch.nn.functional.cross_entropy(one, target, reduction="none") for one in each])
+    learns = torch.arange(MEMBERS).unsqueeze(1) != owner
+    expected = ((losses * learns).sum(0) / (MEMBERS - 1)).mean()
+    torch.testing.assert_close(net((numbers, indices), target), expected)
 
 
 def test_logits_are_the_mean_of_the_members_logits():
-    members = TableMembers(5, (3,)).eval()
+    backbone = TableMembers(5, (3,)).eval()
     numbers, indices = rows()
-    head = torch.nn.Linear(members.features, 3)
-    each = head(members._each(numbers, indices))
-    torch.testing.assert_close(head(members(numbers, indices)), each.mean(0))
+    head = torch.nn.Linear(backbone.features, 3)
+    each = head(backbone._each(numbers, indices))
+    torch.testing.assert_close(head(backbone(numbers, indices)), each.mean(0))
     owner = _owner(numbers, indices)
-    torch.testing.assert_close(head(members.held_out(numbers, indices)), each[owner, torch.arange(64)])
+    torch.testing.assert_close(head(backbone.held_out(numbers, indices)), each[owner, torch.arange(64)])
 
 
 def trained(**settings):

@@ -28,7 +28,7 @@ from tests.classifier.conftest import flowers
 WEIGHTED = Objective(weight=(0.5, 1.0, 2.5))
 
 
-def toy(rows, options=None, kind="multiclass"):
+def toy(rows, options=None, kind="multiclass", backbone="mlp"):
     """Random rows and a network without dropout for them, the same each time."""
     import datasets
 
@@ -41,7 +41,7 @@ def toy(rows, options=None, kind="multiclass"):
     examples = Examples(Rows("table", data, [str(row) for row in range(rows)]), spec, target)
     torch.manual_seed(0)
     task = Task(kind, tuple(range(classes)))
-    network = Network(ModelSpec(task, "mlp", spec, Policy(kind, classes), options or Objective()))
+    network = Network(ModelSpec(task, backbone, spec, Policy(kind, classes), options or Objective()))
     for part in network.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -326,6 +326,26 @@ def test_the_epoch_is_chosen_by_logits_without_the_weights():
     assert objective.unweighted(logits, plain, Task("multiclass", (0, 1, 2))) is logits
     one = objective.unweighted(torch.tensor([1.0]).double(), Objective(pos_weight=(math.e,)), Task("binary", (0, 1)))
     assert one.item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "mlps"])
+def test_the_validation_loss_is_of_the_data_as_it_is(backbone):
+    """Of logits without the weights; with members also of training rows, each judged by what has not seen it."""
+    (rows, network), (validation, _) = toy(60, WEIGHTED, backbone=backbone), toy(30, WEIGHTED)
+    config = Config(epochs=1, device="cpu", batch_size=32)
+    history = training.train(
+        network, rows, validation, config, kind="table", journal=Journal(Silent()), request=StopRequest(),
+        helper=training.accelerator(config),
+    )  # fmt: skip
+    network.eval()
+    judges = [(network, validation.__getitems__(range(30)))]
+    if backbone == "mlps":
+        judges.append((network.held_out(), rows.__getitems__(range(60))))
+    with torch.no_grad():
+        logits = torch.cat([judge(batch.inputs) for judge, batch in judges]).double()
+    target = torch.cat([batch.labelled for _, batch in judges])
+    expected = F.cross_entropy(logits - torch.tensor(WEIGHTED.weight, dtype=torch.float64).log(), target)
+    assert history.epochs[0].validation_log_loss == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_smoothing_and_z_loss_are_in_the_loss():

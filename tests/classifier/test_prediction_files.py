@@ -19,7 +19,7 @@ import torch
 from lastlayer import Classifier
 from lastlayer.classifier.data import blocks, streams
 from lastlayer.classifier.predicting import prediction_files
-from lastlayer.classifier.predicting.prediction import Predictions, as_csv
+from lastlayer.classifier.predicting.prediction import Predictions, as_csv, as_jsonl
 from lastlayer.classifier.predicting.prediction_files import Output
 from lastlayer.classifier.predicting.streaming import Options
 from lastlayer.classifier.task import Task
@@ -93,6 +93,10 @@ def test_a_stopped_file_goes_on_where_it_was_noted(kind, tmp_path, monkeypatch):
         file.finish()
     assert path.read_bytes() == whole.read_bytes()
     assert parts_of(tmp_path) == []
+    if kind == "parquet":
+        assert pyarrow.parquet.read_table(path).to_pylist() == some(0, 40)
+    else:
+        assert path.read_text() == (as_csv if kind == "csv" else as_jsonl)(some(0, 40))  # as if there were one part
 
 
 def test_row_groups_have_as_many_rows_whatever_chunks_came(tmp_path, monkeypatch):
@@ -138,12 +142,12 @@ def test_what_may_not_go_on(tmp_path):
     file.state.write_text("{}")
     with pytest.raises(RunError, match="does not say how far"):
         Output(path, {"inputs": ["a"], "threads": 2}, resume=True)
-    with Output(path, {"inputs": ["a"], "threads": 2}) as anew:
+    with Output(path, {"inputs": ["a"], "threads": 2}, overwrite=True) as anew:
         assert anew.begun
         anew.write(some(0, 1), b"")
         anew.finish()
     assert path.read_text() == as_csv(some(0, 1))
-    with Output(path, {}, resume=True) as fresh:  # nothing was left: it begins
+    with Output(tmp_path / "q.csv", {}, resume=True) as fresh:  # nothing was left: it begins
         assert not fresh.begun
     with pytest.raises(ConfigError, match="has to end in"):
         Output(tmp_path / "p.xlsx", {})
@@ -151,6 +155,40 @@ def test_what_may_not_go_on(tmp_path):
     for bad in (tmp_path / "d.csv", tmp_path / "no" / "p.csv"):
         with pytest.raises(SaveError, match="cannot be written"):
             Output(bad, {})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_file_and_no_part_is_lost_unasked(kind, tmp_path):
+    path = tmp_path / f"p.{kind}"
+    path.write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(SaveError, match=r"is there already.* new file with output, or say overwrite=True"):
+            Output(path, {}, resume=resume)
+    assert path.read_text() == "mine"
+    assert parts_of(tmp_path) == []
+    with Output(path, {}, overwrite=True) as stopped:
+        stopped.write(some(0, 3), b"")
+    with pytest.raises(SaveError, match=r"was begun by an earlier prediction.*resume=True goes on.*overwrite=True"):
+        Output(path, {})
+    assert path.read_text() == "mine"
+    with Output(path, {}, resume=True) as file:  # what was allowed when it began
+        assert file.at.rows == 3
+        file.finish()
+    assert path.read_bytes() != b"mine"
+
+
+def test_a_file_that_comes_while_rows_are_written_stays(tmp_path):
+    path = tmp_path / "p.csv"
+    with Output(path, {}) as file:
+        file.write(some(0, 3), b"")
+        path.write_text("mine")
+        with pytest.raises(SaveError, match=r"is there already.*All rows are in \.p\.csv\.part"):
+            file.finish()
+    assert path.read_text() == "mine"
+    path.unlink()
+    with Output(path, {}, resume=True) as file:
+        file.finish()
+    assert path.read_text() == as_csv(some(0, 3))
 
 
 def test_a_full_disk_is_said_once(tmp_path, monkeypatch):

@@ -127,7 +127,8 @@ def test_copies_of_pictures_exact_and_near(tmp_path):
     source.point(lambda level: min(255, int(level * 0.9) + 12)).save(tmp_path / "d/test/dog/brighter.png")
     report = found(tmp_path / "d")
     exact = report["copies-across-splits"]
-    assert (set(exact.rows), exact.count) == ({"train/cat/3.png", "test/cat/copy.bmp"}, 1)
+    assert (exact.rows, exact.count) == (("train/cat/3.png", "test/cat/copy.bmp"), 1)
+    assert "train/cat/3.png is test/cat/copy.bmp" in exact.what  # which of the two is kept
     assert exact.decision == "left out"
     near = report["near-copies-across-splits"]
     assert {"train/cat/3.png", "val/cat/near.jpg", "test/dog/brighter.png"} == set(near.rows)
@@ -245,7 +246,8 @@ def test_classes_that_a_split_lacks(tmp_path):
     flowers(30, seed=3).query("kind != 'lily'").to_csv(tmp_path / "d/test.csv", index=False)
     report = found(tmp_path / "d", "kind")
     assert report["unseen-class"].severity == "stops"
-    assert all(name.startswith("test.csv#") for name in report["unseen-class"].rows)
+    test = flowers(30, seed=3).query("kind != 'lily'")["kind"].tolist()
+    assert report["unseen-class"].rows == tuple(f"test.csv#{row}" for row, kind in enumerate(test, 1) if kind == "iris")
     assert "'lily'" in report["class-not-in-test"].what
     assert report.harmful
 
@@ -259,7 +261,19 @@ def test_few_rows_and_unequal_shares():
     shares = report["class-imbalance"].numbers
     assert shares["ln_classes"] == pytest.approx(math.log(3))
     assert 0 < shares["prior_entropy"] < 0.15
+    copied = pd.DataFrame({"x": [*range(100), *([200] * 12)], "y": ["a"] * 100 + ["b"] * 12})
+    assert "'b' (1)" in found(copied, "y")["few-rows-of-a-class"].what  # a row written twelve times is one
     assert f"{shares['prior_entropy']:.3f} nats" in report["class-imbalance"].what
+
+
+def test_shares_are_those_of_the_rows_that_train(tmp_path):
+    (tmp_path / "d").mkdir()
+    flowers(90).to_csv(tmp_path / "d/train.csv", index=False)
+    roses = flowers(900, seed=3).query("kind == 'rose'")
+    pd.concat([roses, flowers(40, seed=4)]).to_csv(tmp_path / "d/test.csv", index=False)
+    assert "class-imbalance" not in ids(found(tmp_path / "d", "kind"))
+    roses.to_csv(tmp_path / "d/train.csv", index=False, mode="a", header=False)
+    assert "class-imbalance" in ids(found(tmp_path / "d", "kind"))
 
 
 def test_rows_without_a_class():
@@ -313,6 +327,8 @@ def test_a_column_that_determines_the_class():
     leaks = {one.numbers["column"]: one for one in found(leaky(), "y") if one.id == "leaking-column"}
     assert set(leaks) == {"code", "amount"}
     assert leaks["code"].numbers["accuracy"] == 1.0
+    rare = leaky().assign(y=["yes"] * 2 + ["no"] * 298, same=["k", "l"] * 150)  # what always answers no leaks nothing
+    assert "leaking-column" not in ids(found(rare.drop(columns=["code", "amount"]), "y"))
     assert "100.00%" in leaks["code"].what
     assert "ignore='code'" in leaks["code"].fix
     assert not [one for one in found(leaky(), "y", ignore=("code", "amount")) if one.id == "leaking-column"]
@@ -376,6 +392,11 @@ def test_splits_from_different_distributions(tmp_path):
     frame.iloc[400:].to_csv(tmp_path / "same/test.csv", index=False)
     frame.iloc[400:].assign(length=frame["length"] + 1, soil="peat").to_csv(tmp_path / "other/test.csv", index=False)
     assert "shifted-split" not in ids(found(tmp_path / "same", "kind"))
+    (tmp_path / "many").mkdir()
+    many = flowers(12_000)
+    many.iloc[:8000].to_csv(tmp_path / "many/train.csv", index=False)
+    many.iloc[8000:].assign(length=many["length"] + 0.2).to_csv(tmp_path / "many/test.csv", index=False)
+    assert "shifted-split" not in ids(found(tmp_path / "many", "kind"))  # certain, and too small to matter
     shift = found(tmp_path / "other", "kind")["shifted-split"]
     features = {one["feature"]: one["p"] for one in shift.numbers["features"]}
     assert set(features) == {"length", "soil"}
@@ -386,10 +407,12 @@ def test_texts_from_another_source(tmp_path):
     (tmp_path / "d").mkdir()
     labels = ["a", "b"] * 200
     pd.DataFrame({"text": sentences(400), "y": labels}).to_csv(tmp_path / "d/train.csv", index=False)
-    other = [text.replace("card", "carte").replace("money", "argent") for text in sentences(200, seed=4)]
+    same = sentences(200, seed=4)
+    pd.DataFrame({"text": same, "y": labels[:200]}).to_csv(tmp_path / "d/test.csv", index=False)
+    assert ids(found(tmp_path / "d", "y")) == []
+    other = [text.replace("card", "carte").replace("money", "argent") for text in same]
     pd.DataFrame({"text": other, "y": labels[:200]}).to_csv(tmp_path / "d/test.csv", index=False)
-    assert "'text'" not in str(ids(found(tmp_path / "d", "y")))
-    assert found(tmp_path / "d", "y")["shifted-split"].numbers["features"][0]["feature"] == "text"
+    assert [one["feature"] for one in found(tmp_path / "d", "y")["shifted-split"].numbers["features"]] == ["text"]
 
 
 def test_p_values_are_corrected_as_by_holm():

@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from benchmarks.torture import outcome
 from lastlayer import Classifier
+from lastlayer.classifier.learning import processes
 from lastlayer.cli import run
+from lastlayer.errors import ConfigError
 from tests.classifier.several import main
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +61,7 @@ def assert_the_steps_of_one(folder, parts):
 
 def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_folder):
     main(tmp_path)
-    train = ["train", digit_folder, "--epochs", 2, "--device", "cpu", "--workers", 0, "--output", tmp_path / "run"]
+    train = ["train", digit_folder, "--epochs", 2, "--workers", 0, "--output", tmp_path / "run"]
     done = together("-m", "tests.classifier.several", tmp_path, *train)
     assert done.returncode == 0, done.stderr
 
@@ -71,11 +75,48 @@ def test_two_processes_take_the_steps_of_one_and_one_speaks(tmp_path, digit_fold
     assert Classifier.load(tmp_path / "run").predict(digit_folder / "digit 1").shape == (12,)
 
 
-@pytest.mark.parametrize(("rank", "said"), [("0", 1), ("1", 0)])
-def test_one_process_tells_what_is_wrong(capsys, monkeypatch, rank, said):
+@pytest.mark.parametrize(("rank", "said"), [("0", "error: --epochs has"), ("1", "process 1: error: --epochs has")])
+def test_the_first_process_tells_what_is_wrong_and_another_after_it(capsys, monkeypatch, rank, said):
+    waited = []
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(time, "sleep", waited.append)
     assert run(["train", "digits", "--epochs", "0"]) == 2
-    assert capsys.readouterr().err.count("--epochs has to lie between") == said
+    assert capsys.readouterr().err.startswith(said)
+    assert len(waited) == int(rank)
+
+
+def test_what_all_processes_find_is_said_once(tmp_path):
+    done = together("-m", "lastlayer", "train", "digits", "--epochs", 0, "--output", tmp_path / "run")
+    assert done.returncode == 1
+    assert done.stderr.count("--epochs has to lie between") == 1
+
+
+def test_processes_that_cannot_meet_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    alone = SimpleNamespace(num_processes=1, device=torch.device("mps"))
+    with pytest.raises(ConfigError, match="2 processes were started to train together, and on mps they cannot meet"):
+        processes.check_met(alone)
+
+
+@pytest.mark.parametrize(
+    ("device", "started", "here", "expected"),
+    [
+        ("cpu", 1, "cuda", True),
+        ("cuda", 2, "cuda", False),
+        ("auto", 1, None, True),
+        ("auto", 2, None, True),
+        ("auto", 2, "cuda", False),
+        ("auto", 1, "mps", False),
+        ("auto", 2, "mps", True),
+    ],
+)
+def test_where_several_processes_can_meet(monkeypatch, device, started, here, expected):
+    monkeypatch.setenv("WORLD_SIZE", str(started))
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: here is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(here))
+    assert processes.on_cpu(device) is expected
 
 
 @pytest.mark.slow

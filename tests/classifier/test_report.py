@@ -1,10 +1,15 @@
 """The report: for every kind of task, in both languages, and written again from what a run keeps."""
 
+import json
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lastlayer import Classifier, messages
+from lastlayer.classifier.recall import facts_of
+from lastlayer.classifier.report import report
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +23,12 @@ def runs(tmp_path_factory):
     ]
     made = {}
     for name, target, more in (
-        ("multiclass", "kind", {}),
+        ("multiclass", "kind", {"folds": 3}),
         ("binary", "yes", {}),
         ("multilabel", "tags", {"label_separator": ","}),
     ):
         folder = tmp_path_factory.mktemp(name)
+        frame.loc[0, "kind"] = "Low"  # a spelling that the checks name
         frame[["x", "y", target]].to_csv(folder / "data.csv", index=False)
         model = Classifier(epochs=2, verbose=False, lang="ko", **more).fit(
             folder / "data.csv", target=target, output=folder / "run"
@@ -61,3 +67,102 @@ def test_a_report_does_without_data_that_is_gone(runs, tmp_path):
     (tmp_path / "away.csv").rename(folder.parent / "data.csv")
     assert "<details><summary>cells" not in html
     assert html.count("<figure>") == 12
+
+
+def words(html: str) -> str:
+    """What a person reads, without the markup."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("&#39;", "'").replace("&gt;", ">")
+
+
+def section(html: str, id: str) -> str:
+    return html.split(f'<section id="{id}">')[1].split("</section>")[0]
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_findings_stand_in_the_report_with_rows_and_what_was_done(runs, language):
+    folder, model = runs["multiclass"]
+    shown = section(Classifier.load(folder).report(language), "data")
+    findings = json.loads((folder / "data.json").read_text())["findings"]
+    assert "label-spelling" in [one["id"] for one in findings]
+    for one, kept in zip(findings, model.record.data["findings"], strict=True):
+        assert f"<code>{one['id']}</code>" in shown
+        for part in ("what", "fix", "how"):
+            assert messages.said(kept[part], language).split("--")[0] in words(shown)
+        for name in one["rows"][:60]:
+            assert name in shown
+    assert messages.text("findings.harms", language) in shown
+    for part, rows in model.record.data["rows"].items():
+        assert f"{messages.text(f'part.{part}', language)} {rows}" in words(shown)
+
+
+def test_a_report_without_findings_says_so(runs):
+    folder, _ = runs["binary"]
+    record = Classifier.load(folder).record
+    record.data["findings"] = []
+    html = report(facts_of(record, lambda _: None), "en")
+    assert messages.text("report.data.none") in section(html, "data")
+    assert 'href="#data"' not in html
+
+
+@pytest.mark.parametrize("language", messages.LANGUAGES)
+def test_folds_stand_in_the_report_with_mean_and_spread(runs, language):
+    folder, model = runs["multiclass"]
+    html = (folder / "report.html").read_text() if language == "ko" else Classifier.load(folder).report("en")
+    shown = section(html, "folds")
+    assert 'href="#folds"' in html
+    found = model.record.data["cross_validation"]
+    for name, score in found["scores"].items():
+        assert messages.text(f"score.{name}", language) in shown
+        values = [value for value in score["folds"] if value == value]
+        for value in (score["value"], *values):
+            assert f"{value:.4f}" in shown
+        if len(values) == found["folds"]:
+            mean, std = np.mean(values), np.std(values, ddof=1)
+            assert f"{mean:.4f} ± {std:.4f}" in words(shown)
+    assert shown.count('class="dot"') % found["folds"] == 0
+    assert '<section id="folds">' not in (runs["binary"][0] / "report.html").read_text()
+
+
+def test_dots_stand_where_their_scores_are(runs):
+    from lastlayer.classifier.report.folds_section import folds_section
+    from lastlayer.classifier.report.said import Said
+
+    score = {"value": 0.5, "low": 0.4, "high": 0.6, "mean_of_folds": 0.5, "standard_deviation_of_folds": 0.1}
+    same = {**score, "standard_deviation_of_folds": 0.0, "folds": [0.5, 0.5]}
+    lacking = {**score, "mean_of_folds": float("nan"), "folds": [0.5, float("nan")]}
+    found = {"folds": 2, "rows": 10, "scores": {"accuracy": {**score, "folds": [0.4, 0.6]}, "mcc": same, "f1": lacking}}
+    shown = folds_section(found, Said())["scores"]
+    assert shown[0]["strip"]["dots"] == ["6.0", "94.0"]
+    assert (shown[0]["strip"]["mean"], shown[0]["strip"]["left"], shown[0]["strip"]["width"]) == ("50.0", "6.0", "88.0")
+    assert shown[1]["strip"]["dots"] == ["50.0", "50.0"]
+    assert shown[2]["strip"] is None
+    assert shown[2]["folds"] == ["0.5000", "–"]
+    assert folds_section(None, Said()) is None
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
+def test_a_korean_report_says_no_decision_in_english(runs, kind):
+    folder, model = runs[kind]
+    html = (folder / "report.html").read_text()
+    decided = html.split(f"<h2>{messages.text('report.decided', 'ko')}</h2>")[1].split("</ul>")[0]
+    notes = re.findall(r"<li>(.*?)</li>", decided)
+    assert len(notes) == len(model.record.data["notes"]) > 5
+    assert [note for note in notes if not re.search("[가-힣]", note)] == []
+    assert 'lang="en"' not in html
+
+
+def test_a_run_of_plain_sentences_is_still_shown(runs):
+    folder, _ = runs["multiclass"]
+    record = Classifier.load(folder).record
+    record.data = json.loads(json.dumps(record.data))  # messages become their English text, as older runs kept it
+    html = report(facts_of(record, lambda _: None), "ko")
+    for note in record.data["notes"]:
+        assert note.split("--")[0] in words(html)
+    assert record.data["findings"][0]["what"] in words(html)
+
+
+def test_flags_are_not_broken_between_lines(runs):
+    folder, _ = runs["multiclass"]
+    record = Classifier.load(folder).record
+    record.data["notes"] = ["Say --drop-unlabelled <b>."]
+    assert "<li>Say <code>--drop-unlabelled</code> &lt;b&gt;.</li>" in report(facts_of(record, lambda _: None))

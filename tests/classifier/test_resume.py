@@ -71,6 +71,17 @@ def test_a_table_run_goes_on_to_the_same_end(tmp_path, flower_table, after, sett
     assert told == whole.record.data["notes"]  # and nothing is said twice
 
 
+@pytest.mark.parametrize("after", [35, 38], ids=["between epochs", "in an epoch"])
+def test_the_best_epoch_may_lie_before_the_kill(tmp_path, flower_table, after):
+    settings = {"epochs": 6, "lr": 0.05}
+    whole = Classifier(**{**SETTINGS, **settings}).fit(flower_table, "kind", output=tmp_path / "whole")
+    assert whole.record.data["training"]["best_epoch"] < 5  # of seven steps each: the fifth ends at checkpoint 35
+    run = cut_off(tmp_path / "run", after, flower_table, **settings)
+    assert list(run.glob("checkpoints/0006-*"))
+    Classifier.resume(run, verbose=False)
+    assert outcome(run) == outcome(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_run_goes_on_to_the_same_end(tmp_path, digit_folder, workers):
     settings = {"workers": workers, "augment": "auto", "mixup": 0.2, "cutmix": 1.0, "epochs": 3, "batch_size": 32}

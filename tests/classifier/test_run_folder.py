@@ -131,10 +131,18 @@ def test_weights_of_another_model_are_refused(run):
         Classifier.load(run)
 
 
-@pytest.mark.parametrize("broken", [b"{", b"[1]", b"{}", b'{"format": 1, "versions": {}, "task": 3}'])
-def test_a_model_that_is_not_described_is_refused(run, broken):
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (b"{", r"model\.json cannot be read"),
+        (b"[1]", r"model\.json has to hold an object, found list"),
+        (b"{}", "a run of format None"),
+        (b'{"format": 1, "versions": {}, "task": 3}', r"model\.json does not describe a model: KeyError"),
+    ],
+)
+def test_a_model_that_is_not_described_is_refused(run, broken, message):
     forge(run, "model.json", broken)
-    with pytest.raises(RunError):
+    with pytest.raises(RunError, match=message):
         Classifier.load(run)
 
 

@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from lastlayer.classifier.evaluation import JudgedRows, compare, evaluate, evaluate_rows
 from lastlayer.classifier.evaluation.comparison import mcnemar
+from lastlayer.classifier.evaluation.intervals import between
 from lastlayer.classifier.evaluation.ranking import auroc, average_precision
 from lastlayer.classifier.evaluation.scores import score
 from lastlayer.classifier.task import Task
@@ -138,11 +139,15 @@ def test_intervals_are_those_of_a_plain_bootstrap(kind):
         names = [judged.names[row] for row in rows]
         one = JudgedRows(judged.logits[rows], judged.target[rows], names, judged.task, judged.policy, "again")
         plain.append({name: each.value for name, each in _only_values(one).items()})
+    widths = []
     for name, interval in found.scores.items():
         low, high = np.percentile([each[name] for each in plain], [2.5, 97.5])
         width = high - low
-        assert abs(interval.low - low) < 0.25 * width, name
-        assert abs(interval.high - high) < 0.25 * width, name
+        assert abs(interval.low - low) < 0.2 * width, name
+        assert abs(interval.high - high) < 0.2 * width, name
+        widths.append((interval.high - interval.low) / width)
+    assert np.mean(widths) == pytest.approx(1, abs=0.06)  # 90 % intervals would have 0.84
+    assert between(np.r_[np.arange(1001) / 10, np.nan]) == pytest.approx((2.5, 97.5))
 
 
 def _only_values(judged):
@@ -169,6 +174,12 @@ def test_what_is_undefined_says_so_and_is_never_0():
     others = [0, 1, 3]
     expected = np.mean([metrics.roc_auc_score(judged.truth[rows] == c, judged.p[rows, c]) for c in others])
     assert found["auroc"] == pytest.approx(expected, rel=1e-12)
+    answer = judged.p[rows].argmax(1)
+    assert (answer == 2).any()  # a class without a row that is answered all the same is of value 0, not undefined
+    assert found["macro_f1"] == pytest.approx(metrics.f1_score(judged.truth[rows], answer, average="macro"))
+    assert found["balanced_accuracy"] == pytest.approx(
+        metrics.recall_score(judged.truth[rows], answer, labels=others, average="macro")
+    )
     one = np.flatnonzero(judged.truth == 0)
     found = evaluate(
         judged.logits[one], judged.target[one], [str(row) for row in one], judged.task, judged.policy, "test"
@@ -211,6 +222,25 @@ def test_risk_by_coverage_is_the_share_of_errors_among_the_surest():
     assert found["aurc"] == pytest.approx((np.cumsum(wrong) / np.arange(1, 201)).mean())
 
 
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_the_calibration_error_is_that_of_the_diagram(kind):
+    found = evaluate_rows(drawn(kind, sharp=2.0))
+    assert found["ece"] == pytest.approx(found.reliability.ece, rel=1e-12)
+    assert found["ece"] > 0.05
+
+
+def test_a_probability_at_an_edge_belongs_to_the_bin_that_ends_there():
+    z, target = torch.tensor([0.75, 0.8], dtype=torch.float64).logit().repeat_interleave(10), torch.tensor([1] * 20)
+    target[10:] = 0
+    judged = JudgedRows(
+        z, target, [str(row) for row in range(20)], Task("binary", ("no", "yes")), Policy("binary", 2), "test"
+    )
+    assert set(judged.sure.tolist()) == {0.75, 0.8}  # 0.8 is twelve fifteenths
+    found = evaluate_rows(judged)
+    assert found["ece"] == pytest.approx((0.8 - 0.25) / 2)  # one bin, in which the gaps of both meet
+    assert len(found.reliability.bins) == 1
+
+
 def test_equal_confidences_share_their_errors():
     judged = JudgedRows(
         torch.zeros(4, 2, dtype=torch.float64),
@@ -230,7 +260,10 @@ def test_the_worst_rows_show_what_made_them_so():
     assert truth.name == example.target
     assert truth.loss == example.loss == pytest.approx(-math.log(truth.probability))
     assert [choice.logit for choice in example.choices[:3]] == sorted(judged.logits[example.row].tolist())[::-1][:3]
-    several = evaluate_rows(drawn("multilabel", classes=5)).worst[0]
+    labels = drawn("multilabel", classes=5)
+    several = evaluate_rows(labels).worst[0]
+    p = labels.p[several.row]
+    assert several.probability == pytest.approx(np.maximum(p, 1 - p).prod())  # that all its labels are right
     assert [choice.loss for choice in several.choices] == sorted([choice.loss for choice in several.choices])[::-1]
 
 
@@ -281,9 +314,10 @@ def test_a_better_model_is_found_whatever_the_order_of_its_rows_and_classes(kind
 def test_the_interval_of_a_difference_is_narrower_than_that_of_either():
     judged = drawn("multiclass", rows=500)
     near = JudgedRows(judged.logits * 1.02, judged.target, judged.names, judged.task, judged.policy, "test")
-    found = compare(judged, near).scores["log_loss"].difference
-    single = evaluate_rows(judged).scores["log_loss"]
-    assert found.high - found.low < 0.1 * (single.high - single.low)
+    found, single = compare(judged, near).scores, evaluate_rows(judged).scores
+    for name in ("log_loss", "brier", "auroc", "average_precision"):
+        gap = found[name].difference
+        assert 0 < gap.high - gap.low < 0.1 * (single[name].high - single[name].low), name
 
 
 def test_changed_rows_are_named_with_both_answers():

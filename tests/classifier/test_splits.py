@@ -47,6 +47,9 @@ def test_shares_are_kept_in_every_class():
     first, second = stratified(labels, range(1110), (0.2, 0.1), 0)
     assert Counter(labels[row] for row in first) == {"a": 200, "b": 20, "c": 2}
     assert Counter(labels[row] for row in second) == {"a": 100, "b": 10, "c": 1}
+    small = ["a"] * 1000 + ["b"] * 4  # a share of them is less than half a row, and two train
+    for part in stratified(small, range(1004), (0.1, 0.1), 0):
+        assert Counter(small[row] for row in part) == {"a": 100, "b": 1}
 
 
 def test_rows_that_are_all_copies_still_judge(heard):

@@ -23,6 +23,7 @@ from lastlayer.classifier.data.csv_stream import CsvChunks
 from lastlayer.classifier.data.json_stream import JsonChunks
 from lastlayer.classifier.data.plain_numbers import plain_numbers
 from lastlayer.classifier.data.text_tables import read_csv
+from lastlayer.classifier.predicting.prediction import Predictions
 from lastlayer.classifier.predicting.streaming import Options
 from lastlayer.errors import ConfigError, DataError
 from tests.classifier.conftest import flowers
@@ -294,6 +295,19 @@ def test_every_row_of_a_stream_has_the_same_columns(table_run, tmp_path):
     assert rows[1]["error"] == "length: 'many' is not a number"
     assert rows[2]["p(iris)"] is None
     assert [row["input"] for row in rows] == [f"t.csv#{row}" for row in range(1, 5)]
+
+
+@pytest.mark.parametrize("rows", [40, 11], ids=["one chunk", "several"])
+def test_a_cell_that_is_no_number_keeps_its_place_in_every_batch(table_run, monkeypatch, rows):
+    monkeypatch.setattr(streams, "_ROWS", rows)
+    frame = flowers(40).astype({"count": object}).drop(columns="kind")
+    frame.loc[[3, 21, 22, 39], "count"] = "many"
+    model = Classifier.load(table_run)
+    parts = [part.predictions for part in model.stream(frame.astype(str).to_dict("records"), Options(batch_size=8))]
+    assert len(parts) == -(-40 // rows)
+    found = Predictions.joined(parts)
+    assert list(found.problems) == [3, 21, 22, 39]
+    assert [row["prediction"] is None for row in found.table()] == [row in (3, 21, 22, 39) for row in range(40)]
 
 
 def test_rows_that_a_program_makes(table_run, image_run):

@@ -44,7 +44,14 @@ WRONG = {
     "one logit": (["explain", "--logits", "3"], 2, "--kind binary"),
     "two logits for yes or no": (["explain", "--logits", "3,2", "--kind", "binary"], 2, "takes one logit, got 2"),
     "a class twice": (["explain", "--logits", "1,2", "--classes", "a,a"], 2, "'a' more than once"),
-    "an unknown language": (["explain", "RUN", "--lang", "fr"], 1, "en, ko"),
+    "an unknown language": (["explain", "RUN", "--lang", "fr"], 2, "--lang has to be en (English) or ko (한국어)"),
+    "a language of a report": (["report", "RUN", "--lang", "kr"], 2, "--lang has to be en (English) or ko"),
+    "a language of a training": (["train", "digits", "--lang", "kr"], 2, "--lang has to be en (English) or ko"),
+    "a language of findings": (["data", "digits", "--lang", "KO"], 2, "Did you mean 'ko'?"),
+    "a language of advice": (["advise", "--answer", "number", "--lang", "kr"], 2, "--lang has to be en (English)"),
+    "a language of the doctor": (["doctor", "--rules", "--lang", "kr"], 2, "--lang has to be en (English) or ko"),
+    "nothing to write over": (["predict", "RUN", "t.csv", "--overwrite"], 2, "--overwrite writes over an --output"),
+    "a file that is there": (["predict", "RUN", "t.csv", "--output", "huge.csv"], 1, "huge.csv is there already"),
     "no class": (["evaluate", "RUN", "gaps.csv"], 1, "Fill them in, or remove those rows. Empty"),
     "images for a table": (["evaluate", "RUN", "digits"], 1, "reads a table, and digits is images"),
 }
@@ -64,7 +71,7 @@ def test_wrong_use(call, tmp_path, table_run, arguments, code, message):  # noqa
     assert (found, out) == (code, "")
     assert message in err
     assert err.count("error:") == 1
-    assert set(tmp_path.iterdir()) <= before  # nothing is left behind
+    assert set(tmp_path.iterdir()) == before  # nothing is left behind
 
 
 def test_a_run_that_diverges_is_reported_and_kept(call, flower_table):  # noqa: F811

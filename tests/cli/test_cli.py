@@ -5,11 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from lastlayer import cli
+from lastlayer import Classifier
 from lastlayer.cli import run
 from lastlayer.cli.typed import numbers as parse_numbers
 from tests.classifier.conftest import (  # noqa: F401 - fixtures
@@ -53,7 +54,10 @@ def test_train_prints_results_to_stdout_and_the_way_to_stderr(call, flower_table
 def test_train_as_json(call, flower_table):  # noqa: F811
     code, out, _ = call("train", flower_table, "--target", "kind", "--epochs", 2, "--output", "r", "--json")
     assert code == 0
-    assert json.loads(out)["scores"]["accuracy"]["value"] >= 0
+    scores = Classifier.load("r").evaluate().scores
+    found = json.loads(out)["scores"]
+    assert list(found) == list(scores)
+    assert found["accuracy"]["value"] == scores["accuracy"].value
 
 
 def test_run_folder_gets_a_name_of_its_own(call, flower_table, tmp_path):  # noqa: F811
@@ -107,7 +111,24 @@ def test_predict_writes_files(call, table_run, flower_table, tmp_path):  # noqa:
         code, out, err = call("predict", table_run, flower_table, "--output", name)
         assert (code, out) == (0, "")
         assert f"Wrote 150 rows to {name}" in err
-        assert (tmp_path / name).stat().st_size > 1000
+    found = [pd.read_csv("p.csv"), pd.read_json("p.jsonl", lines=True), pd.read_parquet("p.parquet")]
+    model = Classifier.load(table_run)
+    for table in found:
+        assert table["input"].tolist() == [f"flowers.csv#{row}" for row in range(1, 151)]
+        assert table["prediction"].tolist() == model.predict(flower_table).tolist()
+        assert table["probability"].tolist() == pytest.approx(model.predict_proba(flower_table).max(1).tolist())
+
+
+def test_predict_loses_no_file(call, table_run, flower_table, tmp_path):  # noqa: F811
+    (tmp_path / "p.csv").write_text("mine")
+    for more in ((), ("--resume",)):
+        code, _, err = call("predict", table_run, flower_table, "--output", "p.csv", *more)
+        assert code == 1
+        assert "p.csv is there already" in err
+        assert "--overwrite" in err
+    assert (tmp_path / "p.csv").read_text() == "mine"
+    assert call("predict", table_run, flower_table, "--output", "p.csv", "--overwrite")[0] == 0
+    assert (tmp_path / "p.csv").read_text().startswith("input,prediction")
 
 
 def test_predict_names_what_it_cannot_read_and_goes_on(call, image_run, digit_folder, tmp_path):  # noqa: F811
@@ -201,7 +222,7 @@ WRONG = {
     "neither run nor logits": (["explain"], 2, "--logits 4,2,-2"),
     "letters as logits": (["explain", "--logits", "4,x"], 2, "numbers such as 4,2,-2"),
     "an unknown class": (["explain", "--logits", "4,2", "--classes", "dog,cat", "--target", "dgo"], 1, "mean 'dog'"),
-    "an unknown language": (["explain", "--logits", "4,2", "--lang", "fr"], 1, "en, ko"),
+    "an unknown language": (["explain", "--logits", "4,2", "--lang", "fr"], 2, "en (English) or ko"),
     "one logit": (["explain", "--logits", "4"], 2, "--kind binary"),
 }
 
@@ -283,7 +304,6 @@ def test_a_missing_extra_is_named(monkeypatch, call):
     assert code == 2
     assert "'sklearn', which is not installed" in err
     assert "pip install 'lastlayer[classifier]'" in err
-    assert cli.__doc__
 
 
 def test_evaluate_against_another_run(call, table_run, flower_table):  # noqa: F811
@@ -304,6 +324,7 @@ def test_report_is_written_again_in_another_language(call, table_run):  # noqa: 
     code, out, err = call("report", table_run, "--lang", "ko", "--output", "r.html")
     assert (code, err) == (0, "")
     assert "Report: r.html" in out
+    assert '<html lang="ko">' in Path("r.html").read_text()
     code, _, err = call("report", table_run, "--lang", "fr", "--output", "r.html")
-    assert code != 0
-    assert "en, ko" in err
+    assert code == 2
+    assert "--lang has to be en (English) or ko" in err

@@ -50,6 +50,7 @@ def test_abstaining_is_one_more_decision_with_a_fixed_cost():
     assert torch.equal(least_cost(p, cost, abstain=0.7), torch.where(expected == 5, -1, expected))
     # Chow's rule
     assert torch.equal(least_cost(p, abstain=0.3) >= 0, p.max(1).values >= 0.7)
+    assert least_cost(torch.tensor([[0.5, 0.5], [0.25, 0.75]]), abstain=0.5).tolist() == [0, 1]  # no dearer than that
     assert (least_cost(p, abstain=0.0) == -1).all()
     assert (least_cost(p, abstain=1.0) >= 0).all()
 

@@ -29,8 +29,8 @@ def test_multiplied_logits_need_a_temperature_as_many_times_higher(factor):
 def test_the_fit_is_the_minimum(binary):
     logits, target = honest(seed=1)
     if binary:
-        logits, target = logits[:, 0], (torch.rand(4000, generator=torch.Generator().manual_seed(2)) < 0.6).long()
-        target = torch.where(torch.rand(4000) < torch.sigmoid(logits / 2), 1, 0)
+        logits = logits[:, 0]
+        target = (torch.rand(4000, generator=torch.Generator().manual_seed(2)) < torch.sigmoid(logits / 2)).long()
     best = fit_temperature(logits, target)
     losses = [log_loss(logits, target, best * step) for step in np.geomspace(0.5, 2, 41)]
     assert int(np.argmin(losses)) == 20
@@ -55,7 +55,7 @@ def test_a_temperature_is_kept_where_it_helps():
 
 def test_a_temperature_is_not_kept_where_it_does_not_help_unseen_rows():
     kept = [calibrate(*honest(rows=40, seed=seed)).kept for seed in range(30)]
-    assert not all(kept)
+    assert sum(kept) <= 2  # the interval says 2.5 %
 
 
 def test_rows_that_are_all_right_say_nothing_about_how_sure_to_be():

@@ -104,6 +104,7 @@ def test_a_threshold_decides_instead_of_the_larger_probability():
     z = torch.tensor([-2.0, -1.0, 0.0, 1.0])
     assert Policy("binary", 2).decide(z).tolist() == [0, 0, 0, 1]
     assert Policy("binary", 2, thresholds=(0.2,)).decide(z).tolist() == [0, 1, 1, 1]
+    assert Policy("binary", 2, thresholds=(0.5,)).decide(z).tolist() == [0, 0, 0, 1]  # yes lies above it
     labels = Policy("multilabel", 2, thresholds=(0.2, 0.7))
     assert labels.decide(torch.tensor([[-1.0, 0.5], [-2.0, 1.0]])).tolist() == [[1, 0], [0, 1]]
 
@@ -119,6 +120,23 @@ def test_sets_are_those_of_the_scores_without_the_temperature(score):
     assert made.sets.limits == pytest.approx(tuple(limits.tolist()))
     assert torch.equal(made.set_of(logits[500:]), scores[500:] <= torch.tensor(made.sets.limits))
     assert measured_coverage(made.set_of(logits[500:]), target[500:]).total.value == pytest.approx(0.9, abs=0.04)
+
+
+def test_sets_are_fitted_to_rows_in_the_shares_of_use():
+    logits, target = honest(rows=1000)
+    trained, deployed = (torch.tensor(each, dtype=torch.float64) for each in ([0.2] * 5, [0.1, 0.1, 0.1, 0.1, 0.6]))
+    policy = Policy("multiclass", 5, trained=tuple(trained.tolist()), deployed=tuple(deployed.tolist()))
+    made = policy.with_sets(logits, target, 0.9)
+    scores = set_scores((logits + reprior("multiclass", trained, deployed)).log_softmax(1))
+    limits = set_limits(scores, target, 0.9, class_weight=deployed / trained)
+    assert made.sets.limits == pytest.approx(tuple(limits.tolist()))
+    assert limits[0] != set_limits(scores, target, 0.9)[0]
+    z, yes = logits[:, 0], (target == 0).long()
+    one = Policy("binary", 2, trained=(0.2,), deployed=(0.6,)).with_sets(z, yes, 0.9)
+    change = reprior("binary", *(torch.tensor(each, dtype=torch.float64) for each in (0.2, 0.6)))
+    scores = -torch.nn.functional.logsigmoid(torch.stack([-z - change, z + change], 1))
+    limits = set_limits(scores, yes, 0.9, class_weight=torch.tensor([0.5, 3.0], dtype=torch.float64))
+    assert one.sets.limits == pytest.approx(tuple(limits.tolist()))
 
 
 def test_sets_of_yes_and_no_and_of_labels():

@@ -97,11 +97,18 @@ def test_other_shares_of_classes_keep_the_promise():
     assert told.total.value == pytest.approx(0.9, abs=0.01)
 
 
-def test_equal_weights_are_no_weights():
+@pytest.mark.parametrize("coverage", [0.55, 0.7, 0.9, 0.95])
+def test_equal_weights_are_no_weights(coverage):
+    for rows in (9, 10, 19, 20, 55, 99, 199):
+        logits, target = honest(rows=rows)
+        scores = set_scores(logits.log_softmax(1))
+        weighted = set_limits(scores, target, coverage, class_weight=torch.ones(5))
+        assert torch.equal(weighted, set_limits(scores, target, coverage)), rows
+
+
+def test_one_class_may_count_for_nearly_all_rows():
     logits, target = honest(rows=199)
     scores = set_scores(logits.log_softmax(1))
-    weighted = set_limits(scores, target, 0.9, class_weight=torch.ones(5))
-    assert torch.equal(weighted, set_limits(scores, target, 0.9))
     heavy = set_limits(scores, target, 0.9, class_weight=torch.tensor([1.0, 1, 1, 1, 1e9]))
     assert heavy[0].isfinite()
 

@@ -79,8 +79,11 @@ def test_new_shares_are_bayes_rule():
     logits = density + old.log() + 17  # a constant per row changes nothing
     found = (logits + reprior("multiclass", old, new)).softmax(1)
     assert torch.allclose(found, (density + new.log()).softmax(1), atol=1e-14)
-    sigmoid = (logits[:, 1] + reprior("binary", torch.tensor(0.3), torch.tensor(0.3)) - 17).sigmoid()
-    assert torch.allclose(sigmoid, (logits[:, 1] - 17).sigmoid())
+    z = density[:, 1] - density[:, 0] + torch.logit(old[1])  # one sigmoid between the first two of them
+    expected = density[:, 1] - density[:, 0] + torch.logit(new[2])
+    assert torch.allclose(z + reprior("binary", old[1], new[2]), expected, atol=1e-14)
+    both = torch.stack([z, z], 1) + reprior("multilabel", old[[1, 1]], torch.stack([new[2], old[1]]))
+    assert torch.allclose(both, torch.stack([expected, z], 1), atol=1e-14)
 
 
 def test_rows_weighted_by_the_new_shares_stand_for_them():

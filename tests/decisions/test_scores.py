@@ -94,7 +94,7 @@ def test_an_honest_classifier_errs_no_more_than_chance_makes():
         confidence, predicted = logits.softmax(1).max(1)
         found = calibration_error(confidence, predicted == target)
         below.append(found.error.value < found.honest)
-    assert 33 <= sum(below) <= 40  # 95 % of them
+    assert 33 <= sum(below) <= 39  # 95 % of them
 
 
 def test_reflected_intervals_hold_the_true_error():
@@ -106,7 +106,7 @@ def test_reflected_intervals_hold_the_true_error():
         correct = torch.rand(400, generator=generator, dtype=torch.float64) < confidence - 0.1
         found = calibration_error(confidence, correct, bins=10).error
         hits += found.low <= 0.1 <= found.high
-    assert hits >= 85
+    assert 85 <= hits <= 99
 
 
 def test_classwise_error_by_hand():

@@ -65,8 +65,8 @@ def _is_whole(finding: Finding) -> None:
     texts = (finding.message, finding.evidence.observed, finding.evidence.expected, finding.why, finding.fix.text)
     for said in texts:
         for language in ("en", "ko"):
-            assert said[language]
-            assert "{" not in said[language]
+            assert said.into(language)
+            assert "{" not in said.into(language)
 
 
 def planted(code: str) -> dict[str, Ask]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import blind, informed
+from tests.mutants import blind, informed, whole, whole_answers, whole_rows
 from tests.mutants.runner import ROOT, run
 
-MUTANTS = {mutant.name: mutant for mutant in (*blind.MUTANTS, *informed.MUTANTS)}
+PARTS = (blind, informed, whole, whole_rows, whole_answers)
+MUTANTS = {mutant.name: mutant for part in PARTS for mutant in part.MUTANTS}
 EVERYTHING = ("tests/functional", "tests/kernels", "tests/nn")
 # Sources that the compiled kernels' cache is keyed by: what a mutant compiles is of no use to anybody.
 OF_KERNELS = ("kernels/cpu/native/", "kernels/cpu/_compile.py")
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_mutant_has_a_name_of_its_own():
-    assert len(MUTANTS) == len(blind.MUTANTS) + len(informed.MUTANTS)
+    assert len(MUTANTS) == sum(len(part.MUTANTS) for part in PARTS)
     assert len(blind.MUTANTS) >= 20
     assert len(informed.MUTANTS) >= 12
 

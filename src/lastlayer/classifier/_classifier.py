@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.policy.deciding import SETTINGS
 from lastlayer.classifier.policy.telling import explained
 from lastlayer.classifier.predicting import export as exporting
-from lastlayer.classifier.predicting import streaming
+from lastlayer.classifier.predicting import occlusion, streaming
 from lastlayer.classifier.predicting.export import Exported
 from lastlayer.classifier.predicting.prediction import Predictions
 from lastlayer.classifier.predicting.predictor import Predictor
@@ -56,7 +57,7 @@ class Classifier:
 
     def __init__(self, *, verbose: bool = True, listener: Listener | None = None, **settings: Any) -> None:
         self.config = Config.of(settings)
-        self.listener: Listener = listener or (Lines() if verbose else Silent())
+        self.listener: Listener = listener or (Lines(self.config.lang) if verbose else Silent())
         self._record: Record | None = None
         self._network: Network | None = None
 
@@ -113,8 +114,8 @@ class Classifier:
         earlier = resuming.begun(run)
         if data is None and earlier.data is None:
             raise DataError(f"the run {run} was begun with data in memory: pass that data again.")
-        model = cls(verbose=verbose, listener=listener)
-        model.config = earlier.config
+        language = earlier.config.lang
+        model = cls.of(earlier.config, listener=listener or (Lines(language) if verbose else Silent()))
         source = earlier.data if data is None else data
         model._record, model._network = fitting.fit(source, earlier.config, model.listener, run, earlier)
         return model
@@ -287,14 +288,12 @@ class Classifier:
         """
         record = self._trained()
 
+        @cache
         def find(name: str) -> Rows | None:
-            path = self._again(name)
-            try:
-                return None if path is None else self._open(path)
-            except LastLayerError:  # it has changed since, and the report does without
-                return None
+            return self._open_again(self._again(name))
 
-        return report(recall.facts_of(record, find), language or record.config.lang)
+        assert self._network is not None  # noqa: S101 - a record comes with its network
+        return report(recall.facts_of(record, find, self._network), language or record.config.lang)
 
     def score(self, data: Any) -> float:
         """Return the accuracy on labelled rows."""
@@ -316,29 +315,46 @@ class Classifier:
         if isinstance(name, str) and (x is None or not is_there(name)):
             kept = recall.kept_row(record, name)
             if kept is not None:
-                return self._explained(kept[0], kept[1] if target is None else target, name, source=self._again(name))
+                again = self._again(name)
+                rows = self._open_again(again) if occlusion.reads_texts(record.spec) else None
+                return self._explained(kept[0], kept[1] if target is None else target, name, again, rows)
         rows = self._open(x)
         if len(rows) != 1:
             raise DataError(f"one input is explained at a time, got {len(rows)}. Name a row of a table: file.csv#12.")
         found = self._predicted(rows).refuse_problems()
         if target is None and rows.labels is not None and rows.labels[0] != "":
             target = rows.labels[0]
-        return self._explained(found.logits[0], target, rows.names[0], source=x if isinstance(x, str) else None)
+        return self._explained(found.logits[0], target, rows.names[0], x if isinstance(x, str) else None, rows)
 
     def _explained(
-        self, logits: Tensor, target: Label | Sequence[Label] | None, name: str, source: str | None
+        self,
+        logits: Tensor,
+        target: Label | Sequence[Label] | None,
+        name: str,
+        source: str | None,
+        rows: Rows | None,
     ) -> Trace:
         """The trace of one row; its context says by what name it can be opened, if it can."""
-        record = self._trained()
+        record, network = self._trained(), self._network
+        assert network is not None  # noqa: S101 - a record comes with its network
         answer = tuple(target) if isinstance(target, Sequence) and not isinstance(target, str) else target
         truth = None if answer is None else record.spec.task.targets([answer])[0]
         trace = explained(logits, truth, record.spec, name)
+        if rows is not None:
+            trace = occlusion.told(trace, rows, network, record.spec)
         return replace(trace, context={**trace.context, **({} if source is None else {"source": source})})
 
     def _again(self, name: str) -> str | None:
         """Where a row of the run's own data can still be found."""
         path = recall.where_was(self._trained(), name)
         return path if path.startswith(f"{sources.DIGITS}#") or is_there(path.rpartition("#")[0] or path) else None
+
+    def _open_again(self, path: str | None) -> Rows | None:
+        """The row that stands there; None where it has changed since so that it cannot be read."""
+        try:
+            return None if path is None else self._open(path)
+        except LastLayerError:
+            return None
 
     def read(self, x: Any) -> tuple[Tensor, ...]:
         """Return what the network reads of some inputs.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lastlayer.classifier import preparing
 from lastlayer.classifier.config import Config
@@ -17,17 +17,21 @@ from lastlayer.classifier.data.columns import check_features
 from lastlayer.classifier.data.contents import contents_of
 from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.images import Seen
-from lastlayer.classifier.data.rows import Rows, plural
+from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.data.splits import split_rows
 from lastlayer.classifier.data.text_tables import ragged_rows
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
 from lastlayer.classifier.shares import settled
 from lastlayer.classifier.task import check_labels
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _MOST_RAGGED = 1_000
-_FOUND_ANYWAY = ("without a class", "of no class", "holds no images", "and is no split")
+# What reading says and a check finds anyway.
+_FOUND_ANYWAY = (
+    "read.no_class", "images.beside_folders", "images.beside_classes", "images.empty_folder", "images.no_split",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def preflight(
     ('harms', 'kept', ('rows#61',))
     """
     config = Config.of(settings if target is None else {**settings, "target": target})
-    return look(data, config, Journal(listener or (Lines() if verbose else Silent())))
+    return look(data, config, Journal(listener or (Lines(config.lang) if verbose else Silent())))
 
 
 def look(data: Any, config: Config, journal: Journal) -> Preflight:
@@ -126,7 +130,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
     findings += checks.found(subject, checks.CHEAP)
     if problem is not None and not any(one.severity == "stops" for one in findings):
         findings.append(_stops("cannot-be-split", problem))
-    for check in journal.track(checks.THOROUGH, "comparing rows", len(checks.THOROUGH)):
+    for check in journal.track(checks.THOROUGH, Message("read.progress.comparing"), len(checks.THOROUGH)):
         findings += checks.found(subject, (check,))
     findings.sort(key=lambda one: checks.SEVERITIES.index(one.severity))
     counts = {split: list(part).count(split) for split in PARTS if split in part}
@@ -137,7 +141,7 @@ def look(data: Any, config: Config, journal: Journal) -> Preflight:
 def _stops(id: str, error: DataError) -> Finding:
     """What a training would stop with, in its own words."""
     what, _, fix = str(error).partition(". ")
-    return Finding(id, "stops", f"{what.rstrip('.')}.", fix, "stops", "stops")
+    return Finding(id, "stops", f"{what.rstrip('.')}.", fix, "stops", Message("finding.stops"))
 
 
 def _ragged(data: Any, config: Config) -> dict[str, Any]:
@@ -155,8 +159,9 @@ def _ragged(data: Any, config: Config) -> dict[str, Any]:
 def _noted(journal: Journal) -> Iterator[Finding]:
     """What reading said and no other finding says."""
     for note in journal.notes:
-        if not any(words in note for words in _FOUND_ANYWAY):
-            yield Finding("reading", "note", note, "", "left out" if note.startswith("Left out") else "kept", "as said")
+        if note.id not in _FOUND_ANYWAY:
+            decision: Literal["left out", "kept"] = "left out" if note.startswith("Left out") else "kept"
+            yield Finding("reading", "note", note, "", decision, Message("finding.as_said"))
 
 
 def _read(data: Any, config: Config, journal: Journal, findings: list[Finding]) -> tuple[Rows, Sequence[Seen]]:
@@ -176,10 +181,10 @@ def _read(data: Any, config: Config, journal: Journal, findings: list[Finding]) 
             Finding(
                 "missing-label",
                 "harms" if dropped else "stops",
-                f"{plural(len(unlabelled), 'row')} of {len(rows) + len(unlabelled):,} have no class.",
-                f"Fill them in, remove them, or leave them out with {option('drop_unlabelled', True)}.",
+                Message("missing-label.what", rows=len(unlabelled), of=len(rows) + len(unlabelled)),
+                Message("missing-label.fix", option=option("drop_unlabelled", True)),
                 "left out" if dropped else "stops",
-                "left out" if dropped else "stops",
+                Message("finding.left_out" if dropped else "finding.stops"),
                 tuple(unlabelled),
             )
         )
@@ -190,7 +195,7 @@ def _only_progress(journal: Journal) -> Journal:
     """Hears how far the work is, and none of the notes: each becomes a finding."""
 
     class Progress(Silent):
-        def progress(self, doing: str, done: int, total: int) -> None:
+        def progress(self, doing: Message, done: int, total: int) -> None:
             journal.listener.progress(doing, done, total)
 
     return Journal(Progress())

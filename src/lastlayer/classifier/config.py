@@ -78,7 +78,7 @@ class Config:
         device: "auto", "cpu", "cuda" or "mps".
         workers: Processes that read images; None chooses by the machine.
         seed: Of the split, the first weights and the order of the rows.
-        lang: Language of the report: "en" or "ko".
+        lang: Language of the report, and of what the run says of itself: "en" or "ko".
         folds: Also train so many models, each on all rows but one fold, for scores in which every row is judged once.
         threshold_for: For sigmoids, the metric that thresholds are chosen for: "f1", "f2", "balanced_accuracy", "mcc",
             "precision@recall=0.9", "cost=1:5" and others; for labels one each, with ``micro_`` before it one for all.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.diagnosis import Report, doctor
+from lastlayer.messages import Message
 
 if TYPE_CHECKING:
     from lastlayer.classifier.learning.training import History
@@ -43,4 +44,4 @@ def _curve(epochs: list[Epoch], first: float | None, prior: float, classes: int,
 
 def _say(report: Report, journal: Journal) -> None:
     for finding in report:
-        journal.say(f"{finding.code}: {finding.message}. {finding.fix.text}.")
+        journal.say(Message("doctor.journal", code=finding.code, message=finding.message, fix=finding.fix.text))

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from lastlayer.classifier import diagnosis, run_folder
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.splits import Split
 from lastlayer.classifier.evaluation import evaluate
 from lastlayer.classifier.extras import need
-from lastlayer.classifier.folds import Judged, cross_validate, cut
+from lastlayer.classifier.folds import CrossValidation, Judged, cross_validate, cut
 from lastlayer.classifier.journal import Journal, Listener, Silent
 from lastlayer.classifier.learning import augmentation, frozen, processes, resuming, tracking, training
 from lastlayer.classifier.learning.batches import Examples
@@ -30,10 +29,12 @@ from lastlayer.classifier.network.model import ModelSpec, Network
 from lastlayer.classifier.network.objective import Objective
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.policy.telling import explained
+from lastlayer.classifier.predicting import occlusion
 from lastlayer.classifier.preparing import Prepared, checked_kind, examples_of, learn, name_of, prepare
 from lastlayer.classifier.report import Facts, card, report
 from lastlayer.classifier.run_folder import Record
 from lastlayer.decisions import Policy
+from lastlayer.messages import Message
 
 
 def fit(
@@ -82,7 +83,10 @@ def fit(
         if helper.process_index:
             torch.manual_seed(config.seed + helper.process_index)  # each drops other features
         parts = {name: examples_of(ready, rows) for name, rows in ready.split._asdict().items() if rows}
-        trackers = Trackers(helper, keeping, config, about.id)
+        trackers = Trackers(helper, keeping, config, about.id, about.data)
+        claims.callback(trackers.end)
+        if (where := trackers.said()) is not None:
+            journal.say(where)
         history = _train(network, parts, ready, config, journal, request, helper, keeper, trackers, checkpoint)
         folds = None
         if config.folds is not None and not history.interrupted:
@@ -97,9 +101,9 @@ def fit(
                 lambda split, fold: _judge_fold(ready, split, fold, config, request, helper),
             )
             history.interrupted = folds is None
-        record = _finish(network, spec, parts, ready, config, history, journal, helper, source, started)
-        if folds is not None:
-            record.data["cross_validation"], record.folds = folds.to_dict(), folds.table
+        record = _finish(
+            network, spec, parts, ready, config, history, journal, helper, source, started, folds, trackers
+        )
         with processes.same_fate(helper):
             if folder is not None:
                 run_folder.write(folder, record)
@@ -147,13 +151,18 @@ def _train(
 ) -> training.History:
     odd = sum(len(part.table.problems) for name, part in parts.items() if name != "train" and part.is_table)
     if odd:
-        journal.say(f"{plural(odd, 'validation or test row')} with cells that are no numbers: taken for missing.")
+        journal.say(Message("training.odd_cells", rows=odd))
     rows = len(parts["train"])
-    together = f" Processes: {helper.num_processes}, which share each batch." if helper.num_processes > 1 else ""
+    several = Message("training.processes", processes=helper.num_processes) if helper.num_processes > 1 else ""
     journal.say(
-        f"Training: at most {plural(config.epochs, 'epoch')}, each of {plural(rows, 'row')} in batches of "
-        f"{training.batch_size(config, rows)}; it stops after {config.patience} without a lower validation log-loss."
-        f"{together}"
+        Message(
+            "training.begins",
+            epochs=config.epochs,
+            rows=rows,
+            batch=training.batch_size(config, rows),
+            patience=config.patience,
+            processes=several,
+        )
     )
     history = frozen.train(
         network,
@@ -172,14 +181,13 @@ def _train(
     return history
 
 
-def _how_it_ended(history: training.History, config: Config) -> str:
-    last = history.epochs[-1].epoch if history.epochs else 0
+def _how_it_ended(history: training.History, config: Config) -> Message:
+    last, best = history.epochs[-1].epoch if history.epochs else 0, history.best_epoch
+    if history.interrupted and not best:
+        return Message("training.interrupted_early", last=last)
     if history.interrupted:
-        kept = f"epoch {history.best_epoch} is kept" if history.best_epoch else "the first epoch was not over"
-        return f"Interrupted after {plural(last, 'epoch')}: {kept}."
-    if last < config.epochs:
-        return f"Stopped after epoch {last}: epoch {history.best_epoch} has the lowest validation log-loss and is kept."
-    return f"Epoch {history.best_epoch} of {last} has the lowest validation log-loss and is kept."
+        return Message("training.interrupted", last=last, best=best)
+    return Message("training.stopped" if last < config.epochs else "training.ended", last=last, best=best)
 
 
 def _finish(
@@ -193,6 +201,8 @@ def _finish(
     helper: Any,
     source: Any,
     started: float,
+    folds: CrossValidation | None,
+    trackers: Trackers,
 ) -> Record:
     """Calibrate on validation rows, judge on test rows, and write it all down."""
     workers = training.workers(config, ready.rows.kind)
@@ -210,6 +220,8 @@ def _finish(
     judged = ready.rows.select(getattr(ready.split, judge))
     target = parts[judge].labelled
     evaluation = evaluate(logits[judge], target, judged.names, ready.task, spec.policy, judge)
+    evaluation = occlusion.with_words_of_worst(evaluation, lambda example: judged.select([example.row]), network, spec)
+    trackers.judged(judge, {name: score.value for name, score in evaluation.scores.items()})
     if evaluation.decided is not None and evaluation.decided.coverage is not None:
         journal.say(sentences.covered(evaluation.decided.coverage, ready.task, judge, spec.policy))
     worst = evaluation.worst[0].row
@@ -228,6 +240,7 @@ def _finish(
             "prior_entropy": history.prior_entropy,
             "seconds": round(time.monotonic() - started, 1),
         },
+        **({} if folds is None else {"cross_validation": folds.to_dict()}),
     }
     facts = Facts(
         data_name=name_of(source),
@@ -236,11 +249,15 @@ def _finish(
         epochs=history.epochs,
         best_epoch=history.best_epoch,
         calibration=found.calibration,
-        notes=journal.notes,
-        left_out=data["left_out"],
+        data=data,
         evaluation=evaluation,
         rows=judged,
-        explained=explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+        explained=occlusion.told(
+            explained(logits[judge][worst], target[worst], spec, judged.names[worst]),
+            judged.select([worst]),
+            network,
+            spec,
+        ),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
     )
@@ -255,7 +272,8 @@ def _finish(
         data=data,
         predictions=_predictions(logits, ready),
         report=report(facts, config.lang),
-        card=card(facts, data, versions),
+        card=card(facts, versions),
+        folds=None if folds is None else folds.table,
     )
 
 

@@ -20,6 +20,7 @@ from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Policy
 from lastlayer.errors import DataError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 SHOWN = ("log_loss", "accuracy", "micro_f1")
@@ -66,20 +67,14 @@ class CrossValidation:
             }
         return {"folds": len(self.each), "rows": self.together.rows, "scores": scores}
 
-    def said(self) -> str:
+    def said(self) -> Message:
         """The two scores that matter most, in a sentence."""
         parts = []
         for name in (name for name in SHOWN if name in self.together.scores):
-            found, (low, high) = self.together.scores[name], self.spread(name)
-            title = name.replace("_", "-")
-            parts.append(
-                f"{title} {found.value:.4f} (95 % over rows {found.low:.4f} – {found.high:.4f}, folds {low:.4f} – "
-                f"{high:.4f})"
-            )
-        return (
-            f"Cross-validation: {len(self.each)} folds, {self.together.rows:,} rows each judged once by a model that "
-            f"has not seen it: {', '.join(parts)}."
-        )
+            found, (least, most) = self.together.scores[name], self.spread(name)
+            span = {"value": found.value, "low": found.low, "high": found.high, "least": least, "most": most}
+            parts.append(Message("fold.score", name=Message(f"fold.name.{name}"), **span))
+        return Message("fold.scores", folds=len(self.each), rows=self.together.rows, scores=parts)
 
 
 def cut(rows: Rows, contents: Sequence[Any], split: Split, config: Config) -> list[list[int]]:
@@ -155,10 +150,10 @@ def cross_validate(
     held = cut(rows, contents, split, config)
     judged: list[Judged] = []
     for number, fold in enumerate(held, start=1):
-        journal.say(f"Fold {number} of {len(held)}: {len(fold):,} rows to judge.")
+        journal.say(Message("fold.begins", number=number, of=len(held), rows=len(fold)))
         found = judge(inner_split(rows, contents, fold, split, config), number)
         if not found.finished:
-            journal.say("Interrupted: without all folds there are no cross-validated scores.")
+            journal.say(Message("fold.interrupted"))
             return None
         judged.append(found)
     places = [row for fold in held for row in fold]

@@ -25,6 +25,7 @@ from lastlayer.classifier.network import backbones
 from lastlayer.classifier.shares import settled
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _LEARN_FROM = 100_000  # training rows: their means are known to a third of a percent of their spread
@@ -110,9 +111,7 @@ def _sample(data: Any, journal: Journal) -> Any:
     step = -(-len(data) // _LEARN_FROM)
     if step < 2:
         return data
-    journal.say(
-        f"What columns hold is learnt from {-(-len(data) // step):,} training rows of {len(data):,}, evenly taken."
-    )
+    journal.say(Message("columns.sampled", some=-(-len(data) // step), rows=len(data)))
     return data.select(range(0, len(data), step))
 
 

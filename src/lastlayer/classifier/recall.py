@@ -11,9 +11,11 @@ from torch import Tensor
 from lastlayer.classifier.data import sources
 from lastlayer.classifier.data.rows import Answer, Rows
 from lastlayer.classifier.evaluation import Evaluation, JudgedRows, evaluate_rows
+from lastlayer.classifier.network.model import Network
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.policy.telling import explained
-from lastlayer.classifier.report import Facts, views
-from lastlayer.classifier.report.said import Said
+from lastlayer.classifier.predicting import occlusion
+from lastlayer.classifier.report import Facts
 from lastlayer.classifier.run_folder import Record
 
 
@@ -33,23 +35,26 @@ def kept_rows(record: Record) -> JudgedRows:
     return JudgedRows(_kept_logits(record, table)[rows], target, names, task, record.spec.policy, judge)
 
 
-def facts_of(record: Record, find: Callable[[str], Rows | None]) -> Facts:
+def facts_of(record: Record, find: Callable[[str], Rows | None], network: Network) -> Facts:
     """What the report of a run is written from, from what the run keeps; `find` opens a row by its name."""
     rows = kept_rows(record)
-    evaluation = evaluate_rows(rows)
+    evaluation = occlusion.with_words_of_worst(
+        evaluate_rows(rows), lambda example: find(example.name), network, record.spec
+    )
     worst = evaluation.worst[0].row
+    trace = explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst])
+    opened = find(rows.names[worst])
     return Facts(
         data_name=record.data_name,
         spec=record.spec,
         config=record.config,
         epochs=record.epochs,
         best_epoch=record.data["training"]["best_epoch"],
-        calibration=views.temperature(record.spec.policy, Said()),
-        notes=record.data["notes"],
-        left_out=record.data["left_out"],
+        calibration=sentences.divided(record.spec.policy),
+        data=record.data,
         evaluation=evaluation,
         rows=None,
-        explained=explained(rows.logits[worst], rows.target[worst], record.spec, rows.names[worst]),
+        explained=trace if opened is None else occlusion.told(trace, opened, network, record.spec),
         explained_row=worst,
         written=time.strftime("%Y-%m-%d"),
         find=find,

@@ -8,9 +8,10 @@ from lastlayer.classifier.config import Config
 from lastlayer.classifier.policy import deciding, sentences
 from lastlayer.classifier.run_folder import Record
 from lastlayer.errors import RunError
+from lastlayer.messages import Message
 
 
-def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list[str]]:
+def decided_anew(record: Record, settings: dict[str, Any]) -> tuple[Record, list[Message]]:
     """The run with decisions as `settings` say; and what was decided, a sentence each.
 
     Weights and temperature stay, and so do its report and its card, which are those of the training.

@@ -23,6 +23,7 @@ from lastlayer.classifier.learning.tracking import CSV, as_csv
 from lastlayer.classifier.learning.training import Weights
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError, SaveError
+from lastlayer.messages.kept import packed, unpacked
 from lastlayer.messages.wording import option
 
 FORMAT = 1
@@ -118,7 +119,7 @@ def write(folder: Path, record: Record) -> None:
         "model.json": _json(model),
         "metrics.jsonl": "".join(json.dumps(asdict(epoch)) + "\n" for epoch in record.epochs).encode(),
         CSV: as_csv(record.epochs),
-        "data.json": _json(record.data),
+        "data.json": _json(packed(record.data)),
         "predictions.parquet": _parquet(record.predictions),
         "report.html": record.report.encode(),
         "card.md": record.card.encode(),
@@ -162,7 +163,7 @@ def read(folder: Path) -> Record:
         epochs=_part(
             folder, "metrics.jsonl", lambda path: [Epoch(**json.loads(line)) for line in _text(path).splitlines()]
         ),
-        data=_part(folder, "data.json", _read_json),
+        data=_part(folder, "data.json", lambda path: unpacked(_read_json(path))),
         predictions=_part(folder, "predictions.parquet", lambda path: _kept(path, spec)),
         report=_part(folder, "report.html", _text),
         card=_part(folder, "card.md", _text),

@@ -13,6 +13,7 @@ from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.learning.training import FEW
 from lastlayer.classifier.network import backbones
 from lastlayer.errors import LastLayerError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _LEAST = 0.02
@@ -35,17 +36,15 @@ def settled(rows: Rows, config: Config, journal: Journal) -> Config:
     said = []
     if members and config.validation is None and "validation" not in given:
         validation = _LEAST
-        said.append(f"{_LEAST:.0%} to validate, since each training row is judged by a network that has not seen it")
+        said.append(Message("shares.validation", share=_LEAST))
     asked = config.threshold_for is not None or config.coverage is not None
     few = USUAL * count < _FEW_TO_CALIBRATE
     if members and few and not asked and config.calibration is None and "calibration" not in given:
         calibration = 0.0
-        said.append("none to calibrate, since so few would rarely show that a temperature helps")
+        said.append(Message("shares.calibration"))
     if said:
-        journal.say(
-            f"Held out of a table of {count:,} rows: {'; '.join(said)}. {option('validation')} and "
-            f"{option('calibration')} fix the shares."
-        )
+        names = {"validation": option("validation"), "calibration": option("calibration")}
+        journal.say(Message("shares.held", rows=count, shares=said, **names))
     return replace(
         config,
         validation=validation if config.validation is None else config.validation,

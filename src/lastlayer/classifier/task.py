@@ -14,7 +14,7 @@ from lastlayer.classifier.data.rows import Answer, Label, examples, listing, plu
 from lastlayer.classifier.data.splits import holding
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError, DataError, did_you_mean
-from lastlayer.explanation.advice import Advice
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _MANY_NUMBERS = 30  # more different whole numbers than this, and few rows of each, look like a quantity
@@ -68,16 +68,16 @@ class Task:
         """A row's target as a person reads it: the class, or the labels that hold."""
         if self.kind != "multilabel":
             return self.names[int(target)]
-        return ", ".join(self.held(target)) or "no label"
+        return ", ".join(self.held(target)) or Message("task.no_label")
 
     def held(self, target: Tensor) -> list[str]:
         """The names of the labels that hold, by 0 and 1 (classes)."""
         return [name for name, holds in zip(self.names, target.tolist(), strict=True) if holds]
 
     @property
-    def frequencies(self) -> str:
+    def frequencies(self) -> Message:
         """What a model that knows nothing but frequencies knows."""
-        return "label frequencies" if self.kind == "multilabel" else "class frequencies"
+        return Message("frequencies.labels" if self.kind == "multilabel" else "frequencies.classes")
 
     def index(self, label: Label) -> int:
         """The place of a class; a label of another type with the same name counts ("3" is 3)."""
@@ -128,19 +128,17 @@ def infer_task(labels: Sequence[Answer], train: Sequence[int], config: Config, j
             f"a binary task needs 2 classes, {what} has {len(classes)} ({listing(classes)}). Use "
             f"{option('task', 'multiclass')}."
         )
-    reason = f"{what} has {plural(len(classes), 'class', 'classes')} ({listing(classes)})"
+    reason = Message("task.classes", what=what, count=len(classes), classes=listing(classes))
     if kind == "multiclass":
-        override = f" Override: {option('task', 'binary')}." if len(classes) == 2 else ""
-        journal.say(f"Task: multiclass, because {reason}: softmax and cross-entropy.{override}")
+        override = Message("task.override", option=option("task", "binary")) if len(classes) == 2 else ""
+        journal.say(Message("task.multiclass", reason=reason, override=override))
         journal.say(_why("multiclass"))
         return Task("multiclass", classes)
     task = Task("binary", classes)
     if config.positive is not None and task.index(config.positive) == 0:
         task = Task("binary", classes[::-1])
-    journal.say(
-        f"Task: binary, because {reason}: one sigmoid, {task.names[1]!r} counts as yes. "
-        f"Override: {option('positive', task.names[0])}, or {option('task', 'multiclass')}."
-    )
+    others = {"positive": option("positive", task.names[0]), "task": option("task", "multiclass")}
+    journal.say(Message("task.binary", reason=reason, yes=task.names[1], **others))
     journal.say(_why("binary"))
     return task
 
@@ -158,22 +156,26 @@ def _multilabel(answers: Sequence[Answer], config: Config, journal: Journal) -> 
         )
     always = [str(label) for label, count in counts.items() if count == len(answers)]
     if always:
-        journal.say(f"{plural(len(always), 'label')} of every training row tells nothing: {examples(always)}.")
+        journal.say(Message("task.always", labels=len(always), shown=few(always)))
     empty = sum(held == () for held in answers)
     classes = in_order(counts)
-    per_row = counts.total() / len(answers)
     journal.say(
-        f"Task: multilabel, because {what} may name several of {plural(len(classes), 'label')} ({listing(classes)}) "
-        f"in a row, {per_row:.2f} on average, none in {plural(empty, 'row')}: a sigmoid each and binary cross-entropy."
+        Message(
+            "task.multilabel",
+            what=what,
+            count=len(classes),
+            classes=listing(classes),
+            per_row=counts.total() / len(answers),
+            empty=empty,
+        )
     )
     journal.say(_why("multilabel"))
     return Task("multilabel", classes)
 
 
-def _why(kind: str) -> str:
+def _why(kind: str) -> Message:
     """What `lastlayer advise` says of such a task, in one line."""
-    advice = Advice(kind)
-    return f"Why: {advice.say('why')}. Decision: {advice.say('decision')}."
+    return Message("task.why", why=Message(f"advice.why.{kind}"), decision=Message(f"advice.decision.{kind}"))
 
 
 def check_labels(answers: Sequence[Answer], config: Config, folders: Sequence[str] = ()) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -57,6 +58,7 @@ _ClickException: type[Exception] = next(
 )
 _WRONG_USE = (ConfigError, DataNotFoundError, ColumnError, MissingExtraError)
 _INTERRUPTED = 130
+_FIRST_WORD = 3.0  # seconds: the first process may still be importing what the others have imported
 
 
 @app.callback(invoke_without_command=True)
@@ -82,8 +84,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()  # type: ignore[attr-defined]  # every one of them has it
         return 2
     except LastLayerError as error:
-        if os.environ.get("RANK", "0") == "0":  # of several processes that train together, one speaks
-            sys.stderr.write(f"error: {printable(str(error), keep=chr(10))}\n")
+        sys.stderr.write(f"{_speaker()}error: {printable(str(error), keep=chr(10))}\n")
         return 2 if isinstance(error, _WRONG_USE) else 1
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("\nStopped; nothing was saved.\n")
@@ -97,6 +98,15 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"error: {what} cannot be used ({error.strerror or error}). Send the output elsewhere.\n")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _speaker() -> str:
+    """Of several processes that train together one speaks: another waits for it to say the same, and end them all."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        return ""
+    time.sleep(_FIRST_WORD)
+    return f"process {rank}: "
 
 
 def _close_output() -> None:

@@ -8,6 +8,7 @@ import typer
 
 from lastlayer import messages
 from lastlayer.cli import typed
+from lastlayer.cli.language import LANG, spoken
 from lastlayer.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,15 +22,15 @@ def command(
     target: Annotated[
         str | None, typer.Option(help="Some targets instead: 0,2,1, or rows with / between: 1,0,1 / 0,0,0.")
     ] = None,
-    lang: Annotated[str, typer.Option(help="en or ko.")] = "en",
+    lang: Annotated[str | None, typer.Option(help=LANG)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the advice as JSON.")] = False,
 ) -> int:
     """Say what to put behind the last hidden layer. Asks three questions where nothing is given."""
     from lastlayer.cli import console
 
-    messages.text("advice.task", lang)  # an unknown language is refused before anything is asked
+    language = spoken(lang)
     if target is None and sys.stdin.isatty():
-        answer, several, classes = _asked(answer, several, classes, lang)
+        answer, several, classes = _asked(answer, several, classes, language)
     elif target is None and answer is None:
         raise ConfigError(
             "answer the three questions: --answer class|number, --several or --one, --classes N; or give --target "
@@ -44,7 +45,7 @@ def command(
     if as_json:
         console.print_json(found.to_dict())
     else:
-        console.out().print(found.text(lang))
+        console.out().print(found.text(language))
     return 0
 
 

@@ -9,11 +9,12 @@ import typer
 
 from lastlayer.cli import train
 from lastlayer.cli.flags import with_flags
+from lastlayer.cli.language import spoken
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Preflight
 
-_ALSO = ("seed",)  # what a split depends on, though it says nothing of the data
+_ALSO = ("seed", "lang")  # what a split depends on, though it says nothing of the data; and the language
 
 
 def _with_data_flags_of_train(verb: Callable[..., int]) -> Callable[..., int]:
@@ -48,6 +49,7 @@ def command(
     """
     from lastlayer.cli import console
 
+    language = spoken(given.pop("lang"))
     with console.loading():
         from lastlayer.classifier import _preflight
         from lastlayer.classifier.config import Config
@@ -56,20 +58,20 @@ def command(
 
     base = None if config is None else Config.from_yaml(config)
     settings = Config.of({name: value for name, value in given.items() if value is not None}, base)
-    found = _preflight.look(data, settings, Journal(Shown()))
+    found = _preflight.look(data, settings, Journal(Shown(language)))
     if as_json:
         console.print_json(found.to_dict())
     else:
-        _show(found)
+        _show(found, language)
     return int(found.harmful)
 
 
-def _show(found: "Preflight") -> None:
+def _show(found: "Preflight", language: str) -> None:
     from lastlayer.cli import console
     from lastlayer.cli.findings import heading, tables
 
     screen = console.out()
-    for line in heading(found):
+    for line in heading(found, language):
         screen.print(line)
-    for table in tables(found):
+    for table in tables(found, language):
         screen.print(table)

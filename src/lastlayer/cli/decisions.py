@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli.flags import with_flags
+from lastlayer.cli.language import spoken
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -71,5 +72,5 @@ def deciding(model: "Classifier", **flags: Any) -> "Classifier":
     given = {name: value for name, value in flags.items() if value is not None}
     if not given:
         return model
-    model.listener = Shown()
+    model.listener = Shown(spoken(None, model.config.lang))
     return model.deciding(**given)

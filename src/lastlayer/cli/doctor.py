@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lastlayer.cli.language import LANG, spoken
 from lastlayer.errors import ConfigError, OptionError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def command(
     rules: Annotated[bool, typer.Option("--rules", help="List every rule.")] = False,
     select: Annotated[list[str] | None, typer.Option(help="Only these codes or beginnings: LL1,LL201.")] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Not these.")] = None,
-    lang: Annotated[str | None, typer.Option(help="en or ko.")] = None,
+    lang: Annotated[str | None, typer.Option(help=f"{LANG[:-1]}, or language in pyproject.toml.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     as_sarif: Annotated[bool, typer.Option("--sarif", help="Print the report as SARIF 2.1.0.")] = False,
 ) -> int:
@@ -38,7 +39,7 @@ def command(
     options = {
         "select": select or options.get("select"),
         "ignore": ignore or options.get("ignore"),
-        "language": lang or options.get("language", "en"),
+        "language": spoken(lang, options.get("language", "en")),
     }
     piped = not paths and error is None and not (machine or rule or rules) and not sys.stdin.isatty()
     asked = [bool(paths) or piped, error is not None, machine, rule is not None, rules]

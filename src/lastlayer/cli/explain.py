@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli import typed
+from lastlayer.cli.language import LANG, spoken
 from lastlayer.errors import ConfigError, DataNotFoundError, printable
+from lastlayer.messages import Message, said
 
 if TYPE_CHECKING:
     from lastlayer.explanation import Trace
@@ -76,7 +78,7 @@ def command(
             rich_help_panel=_SHOW,
         ),
     ] = None,
-    lang: Annotated[str, typer.Option(help="en or ko.", rich_help_panel=_SHOW)] = "en",
+    lang: Annotated[str | None, typer.Option(help=LANG, rich_help_panel=_SHOW)] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write .html, .tex, .json, .txt, .png or .svg.", rich_help_panel=_SHOW)
     ] = None,
@@ -85,6 +87,7 @@ def command(
     """Show how logits become probabilities, a loss and a gradient."""
     from lastlayer.cli import console
 
+    language = spoken(lang)
     with console.loading():
         from lastlayer.explanation import text
 
@@ -116,18 +119,18 @@ def command(
         if logits is None or contrast is not None or next_token:
             raise ConfigError("--against compares two computations of the same --logits.")
         other = _of_logits(logits, classes, target, kind, None, False, how | typed.settings(against, tuple(how)))
-        console.print_lines(screen, text.comparison_lines(told.compare(other), lang, width))
+        console.print_lines(screen, text.comparison_lines(told.compare(other), language, width))
         return 0
     if output is not None:
-        told.save(output, lang)
+        told.save(output, language)
         screen.print(f"{output}")
         return 0
     if as_json:
         console.print_json(told.to_dict())
         return 0
-    lines = list(text.lines(told, lang, width))  # before anything is printed: it may refuse
+    lines = list(text.lines(told, language, width))  # before anything is printed: it may refuse
     for line in heading:
-        screen.print(printable(line))
+        screen.print(printable(said(line, language)))
     console.print_lines(screen, lines)
     return 0
 
@@ -203,17 +206,24 @@ def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["
 
     model = Classifier.load(run or Path())
     trace = model.explain(source, target)
-    said = f"{trace.context['input']}: predicted {trace.context['prediction']}"
-    if trace.kind != "multilabel":  # each label has a probability of its own, in the steps
-        said += f", p = {trace.probabilities.max():.4f}"
-    if "runner_up" in trace.context:
-        said += f" ({trace.context['runner_up']})"
-    if "undecided" in trace.context:
-        said += f"; left undecided: {trace.context['undecided']}"
-    if "decided_by" in trace.context:
-        said += f"; decided by {trace.context['decided_by']}"
     opened = trace.context.get("source")
     if opened is None:
-        return trace, [said, "(told from the logits that the run has kept: its data is not here)", ""]
-    picture = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
-    return trace, [*picture, said, ""]
+        return trace, [_predicted(trace), Message("told.kept"), ""]
+    above = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
+    if "text" in trace.context:
+        above = [f"“{trace.context['text']}”"]
+    return trace, [*above, _predicted(trace), ""]
+
+
+def _predicted(trace: "Trace") -> Message:
+    """What is predicted, how sure, and by what it was decided."""
+    context, parts = trace.context, dict.fromkeys(("probability", "runner_up", "undecided", "decided_by"), "")
+    if trace.kind != "multilabel":  # each label has a probability of its own, in the steps
+        parts["probability"] = Message("told.probability", p=float(trace.probabilities.max()))
+    if "runner_up" in context:
+        parts["runner_up"] = Message("told.runner_up", runner_up=context["runner_up"])
+    if "undecided" in context:
+        parts["undecided"] = Message("told.undecided", labels=context["undecided"])
+    if "decided_by" in context:
+        parts["decided_by"] = Message("told.decided_by", what=context["decided_by"])
+    return Message("told.predicted", input=context["input"], prediction=context["prediction"], **parts)

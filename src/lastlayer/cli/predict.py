@@ -40,6 +40,14 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an --output that was stopped.", rich_help_panel=_WRITING)
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Write over an --output that is there; without it, none ever is.",
+            rich_help_panel=_WRITING,
+        ),
+    ] = False,
     keep_formulas: Annotated[
         bool,
         typer.Option(
@@ -77,11 +85,14 @@ def command(
         check_format(output)
     if resume and (output is None or "-" in inputs):
         raise ConfigError(_NO_RESUME)
+    if overwrite and output is None:
+        raise ConfigError("--overwrite writes over an --output that is there: name it.")
     model = deciding(Classifier.load(run), **decisions)
     options = Options(batch_size, workers, device, encoding, separator)
     shape = {"top_k": top_k, "every_class": every_class}
     if output is not None:
-        return _write(run, model, inputs, output, options, shape, resume, keep_formulas)
+        how = {"resume": resume, "overwrite": overwrite, "keep_formulas": keep_formulas}
+        return _write(run, model, inputs, output, options, shape, how)
     return _show(_heard(model.stream([_source(name) for name in inputs], options)), shape, as_json, keep_formulas)
 
 
@@ -92,8 +103,7 @@ def _write(
     output: Path,
     options: "Options",
     shape: dict[str, Any],
-    resume: bool,
-    keep_formulas: bool,
+    how: dict[str, bool],
 ) -> int:
     from dataclasses import replace
 
@@ -103,11 +113,9 @@ def _write(
     from lastlayer.cli.pace import Pace, about, paced
 
     screen = console.err()
-    with Output(output, about(run, model, inputs, options, shape), resume=resume, keep_formulas=keep_formulas) as file:
-        if resume and file.begun:
+    with Output(output, about(run, model, inputs, options, shape), **how) as file:
+        if how["resume"] and file.begun:
             screen.print(f"Going on after {plural(file.at.rows, 'row')}.")
-        elif file.begun:
-            screen.print(f"A part of {output.name} from before is written anew; --resume would have gone on with it.")
         options = replace(options, skip=file.at.rows, digest=file.at.digest)
         parts = model.stream([_source(name) for name in inputs], options)
         pace = Pace()

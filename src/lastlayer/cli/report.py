@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from lastlayer.cli.language import VARIABLE, spoken
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    lang: Annotated[str | None, typer.Option(help="en or ko; that of the run.")] = None,
+    lang: Annotated[str | None, typer.Option(help=f"en or ko; {VARIABLE}, else that of the run.")] = None,
     output: Annotated[Path | None, typer.Option(help="A new HTML file; RUN/report.LANG.html.")] = None,
 ) -> int:
     """Write the report of a run as one HTML file that needs no network.
@@ -17,13 +19,15 @@ def command(
     """
     from lastlayer.cli import console
 
+    asked = spoken(lang, "")
     with console.loading():
         from lastlayer.classifier import Classifier
         from lastlayer.classifier.files import cannot_write
 
     model = Classifier.load(run)
-    html = model.report(lang)
-    path = output or run / f"report.{lang or model.config.lang}.html"
+    language = asked or model.config.lang
+    html = model.report(language)
+    path = output or run / f"report.{language}.html"
     try:
         path.write_text(html, encoding="utf-8")
     except OSError as error:

@@ -9,12 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.evaluation import LOWER_IS_BETTER, Evaluation
 from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.classifier.report import SCORES
 from lastlayer.cli.tables import plain as _table
 from lastlayer.errors import printable
+from lastlayer.messages import has, text
 
 _WHOLE_MATRIX, _WIDE_NAMES = 12, 3  # most classes of a matrix that fits a terminal, and with names of 14 letters
 _MOST_CONFUSED = 8
@@ -26,13 +26,17 @@ _RANKED = re.compile(
 _LEAST_INPUT, _ERROR, _BETWEEN = 16, 40, 3  # widths of a prediction table: of the input, an error, and between columns
 
 
-def score_table(found: Evaluation) -> Table:
+def score_table(found: Evaluation, language: str = "en") -> Table:
     """Each score with its interval."""
-    table = _table(printable(plural(found.rows, f"{found.split} row")), "score", ">value", ">95 % interval", "")
+    split = text(f"part.{found.split}", language) if has(f"part.{found.split}") else found.split
+    title = text("scores.one" if found.rows == 1 else "scores.many", language, rows=found.rows, split=split)
+    score, value, interval_ = (text(f"scores.head.{name}", language) for name in ("score", "value", "interval"))
+    table = _table(printable(title), score, f">{value}", f">{interval_}", "")
     for name, interval in found.scores.items():
-        title, better = SCORES[name][0], "lower is better" if name in LOWER_IS_BETTER else "higher is better"
+        title = text(f"score.{name}", language)
+        better = text("scores.lower" if name in LOWER_IS_BETTER else "scores.higher", language)
         if math.isnan(interval.value):
-            table.add_row(title, "undefined", "", "")
+            table.add_row(title, text("report.undefined", language), "", "")
             continue
         table.add_row(
             title,
@@ -43,17 +47,18 @@ def score_table(found: Evaluation) -> Table:
     return table
 
 
-def folds_table(found: dict[str, Any]) -> Table:
+def folds_table(found: dict[str, Any], language: str = "en") -> Table:
     """Cross-validated scores: over all rows with their interval, and how far the folds lie apart."""
-    title = f"Cross-validation: {found['rows']:,} rows, {found['folds']} folds"
-    table = _table(title, "score", ">value", ">95 % interval", ">folds", ">std of folds")
-    for name, (spelled, _) in SCORES.items():
+    title = text("scores.folds", language, rows=found["rows"], folds=found["folds"])
+    heads = [text(f"scores.head.{name}", language) for name in ("score", "value", "interval", "folds", "std")]
+    table = _table(title, heads[0], *(f">{head}" for head in heads[1:]))
+    for name in SCORES:
         if name not in found["scores"]:
             continue
         score = found["scores"][name]
         values = [value for value in score["folds"] if value == value]
         table.add_row(
-            spelled,
+            text(f"score.{name}", language),
             f"{score['value']:.4f}",
             f"{score['low']:.4f} – {score['high']:.4f}",
             f"{min(values, default=float('nan')):.4f} – {max(values, default=float('nan')):.4f}",
@@ -113,25 +118,31 @@ def worst_table(found: Evaluation, most: int = 8) -> Table:
     return table
 
 
-def decision_table(found: Decided, classes: tuple[str, ...]) -> Table:
+def decision_table(found: Decided, classes: tuple[str, ...], language: str = "en") -> Table:
     """What decisions cost, how many are left open, and how often sets hold the truth, by class if they are few."""
-    table = _table("Decisions", "", ">value", ">95 % interval")
-    shown = {"mean cost": found.cost, "left undecided": found.abstained, "accuracy of the decided": found.accuracy}
+    heads = [text(f"scores.head.{name}", language) for name in ("value", "interval")]
+    table = _table(text("scores.decisions", language), "", *(f">{head}" for head in heads))
+    facts = {"cost": found.cost, "abstained": found.abstained, "decided": found.accuracy}
+    shown = {text(f"scores.{name}", language): interval for name, interval in facts.items()}
     if found.coverage is not None:
-        shown["sets that hold the truth"] = found.coverage.total
+        shown[text("scores.covered", language)] = found.coverage.total
         by_class = list(zip(classes, found.coverage.per_class, found.coverage.rows, strict=True))
         by_class = [each for each in by_class if each[2]]
         if len(by_class) > _WHOLE_MATRIX:
             by_class = sorted(by_class, key=lambda each: each[1].value)[: _WHOLE_MATRIX // 2]
-        shown |= {f"  of {plural(rows, 'row')} of {printable(name)[:24]}": share for name, share, rows in by_class}
+        shown |= {
+            text("scores.covered_class", language, rows=rows, name=printable(name)[:24]): share
+            for name, share, rows in by_class
+        }
     for name, interval in shown.items():
         if interval is not None:
             known = not math.isnan(interval.value)
             between = f"{interval.low:.4f} – {interval.high:.4f}" if known else ""
-            table.add_row(name, f"{interval.value:.4f}" if known else "undefined", between)
+            value = f"{interval.value:.4f}" if known else text("report.undefined", language)
+            table.add_row(name, value, between)
     if found.coverage is not None:
-        table.add_row("mean size of a set", f"{found.coverage.size:.2f}", "")
-        table.add_row("empty sets", f"{found.coverage.empty:.4f}", "")
+        table.add_row(text("scores.set_size", language), f"{found.coverage.size:.2f}", "")
+        table.add_row(text("scores.set_empty", language), f"{found.coverage.empty:.4f}", "")
     return table
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli.decisions import with_decisions
+from lastlayer.cli.language import LANG, spoken
+from lastlayer.messages import text as message_text
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -160,7 +162,7 @@ def command(
     seed: Annotated[
         int | None, typer.Option(help="Of the split, the weights, the order.", rich_help_panel=_TRAINING)
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="Of the report: en or ko.", rich_help_panel=_RUN)] = None,
+    lang: Annotated[str | None, typer.Option(help=LANG, rich_help_panel=_RUN)] = None,
     folds: Annotated[
         int | None, typer.Option(help="Cross-validate too, in so many folds.", rich_help_panel=_TRAINING)
     ] = None,
@@ -211,10 +213,10 @@ def _resume(
 
     with console.loading():
         from lastlayer.classifier import Classifier
-        from lastlayer.classifier.learning import processes
+        from lastlayer.classifier.learning import processes, resuming
         from lastlayer.cli.shown import Shown
 
-    model = Classifier.resume(run, data, listener=Shown())
+    model = Classifier.resume(run, data, listener=Shown(resuming.begun(run).config.lang))
     processes.part()
     return _end(model, run, as_json)
 
@@ -235,9 +237,9 @@ def _train(
         from lastlayer.cli.shown import Shown
 
     base = None if config_file is None else Config.from_yaml(config_file)
-    config = Config.of(given, base)
+    config = Config.of({**given, "lang": spoken(given.get("lang"), base.lang if base else "en")}, base)
     folder = output or _default_folder(data)
-    model = Classifier.of(config, listener=Shown()).fit(data, output=folder)
+    model = Classifier.of(config, listener=Shown(config.lang)).fit(data, output=folder)
     processes.part()
     return _end(model, folder, as_json)
 
@@ -268,15 +270,16 @@ def _show(model: "Classifier", folder: Path, as_json: bool) -> int:
         return code
     screen = console.out()
     screen.print()
-    screen.print(score_table(found))
+    language = model.config.lang
+    screen.print(score_table(found, language))
     if folds is not None:
-        screen.print(folds_table(folds))
+        screen.print(folds_table(folds, language))
     if found.decided is not None:
-        screen.print(decision_table(found.decided, found.classes))
+        screen.print(decision_table(found.decided, found.classes, language))
     screen.print()
-    screen.print(f"Run folder: {folder}")
-    screen.print(f"Report:     {folder / 'report.html'}")
-    screen.print(f"Next:       lastlayer evaluate {folder}")
+    screen.print(message_text("trained.folder", language, folder=folder))
+    screen.print(message_text("trained.report", language, file=folder / "report.html"))
+    screen.print(message_text("trained.next", language, folder=folder))
     return code
 
 

@@ -10,6 +10,7 @@ arXiv:2006.02544 (APS); Angelopoulos et al. 2021, arXiv:2009.14193 (RAPS); Podko
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -139,10 +140,11 @@ def set_limits(
 
 def _weighted_limits(own: Tensor, target: Tensor, coverage: float, weight: Tensor) -> Tensor:
     """Per class: the smallest score below which lies the share asked for, a new row of that class counted at ∞."""
+    share = check_coverage(coverage)
     ordered, order = own.sort()
-    reached = weight[target][order].cumsum(0)
-    total = reached[-1] if len(reached) else torch.zeros((), dtype=torch.float64)
-    places = torch.searchsorted(reached, coverage * (total + weight))
+    reached = weight[target][order].cumsum(0).tolist()
+    total = Fraction(reached[-1]) if reached else Fraction(0)
+    places = [bisect_left(reached, share * (total + Fraction(each))) for each in weight.tolist()]  # exact, as decimals
     padded = torch.cat([ordered, torch.tensor([math.inf], dtype=torch.float64)])
     return padded[places]
 

@@ -11,8 +11,9 @@ from lastlayer.diagnosis.evidence import ClassMaps, Curve
 from lastlayer.diagnosis.finding import Finding
 from lastlayer.diagnosis.registry import run
 from lastlayer.diagnosis.report import Report, reason
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
 from lastlayer.errors import DtypeError, OptionError
+from lastlayer.messages import Message
 
 _NOTHING = object()
 
@@ -121,7 +122,7 @@ def _chain(error: BaseException | None) -> list[str]:
 
 def _at_history(history: Any, classes: int | None, prior_entropy: float | None) -> looking.Look:
     curve = _curve(history, classes, prior_entropy)
-    reasons: list[Said] = []
+    reasons: list[Message] = []
     if len(curve.loss) < 2 and len(curve.validation_loss) < 2:
         reasons.append(reason("short"))
     if classes is None:

@@ -20,8 +20,9 @@ from lastlayer.diagnosis.finding import Finding, Location, found
 from lastlayer.diagnosis.loss_functions import LossFunction, loss_function, with_keywords
 from lastlayer.diagnosis.registry import LIKELY, run
 from lastlayer.diagnosis.report import Report, Selection, reason
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
 from lastlayer.diagnosis.training import Training
+from lastlayer.messages import Message
 
 _LOSSES = (
     "cross_entropy", "nll_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "mse_loss",
@@ -61,7 +62,7 @@ class watch:  # noqa: N801 - used as a function: `with watch():`
         self._show = show
         self.report = Report(**self._options)
         self._findings: list[Finding] = []
-        self._reasons: list[Said] = []
+        self._reasons: list[Message] = []
         self._looks: dict[tuple[str, int, str], int] = {}
         self._training = Training()
         self._undo: list[Callable[[], None]] = []

@@ -10,7 +10,8 @@ from typing import Any
 
 from lastlayer.diagnosis.finding import Finding, found
 from lastlayer.diagnosis.registry import LIKELY, RULES
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
+from lastlayer.messages import Message
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def findings(text: str) -> Iterator[Finding]:
         fix = pattern.variant
         if pattern.code == "LL205" and _is_multiple(sizes):
             fix, sizes = "one_hot", {**sizes, "classes": sizes["targets"] // sizes["rows"]}
-        observed: Said = say("doctor.observed.error", text=_line_of(text, hit.start()))
+        observed: Message = say("doctor.observed.error", text=_line_of(text, hit.start()))
         values: dict[str, Any] = {"value": "", "last": "C − 1", "place": 0, **sizes}
         yield found(pattern.code, observed, fix=fix, confidence=_sure(pattern), **values)
         return

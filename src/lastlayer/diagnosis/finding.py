@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lastlayer import messages
 from lastlayer.diagnosis.registry import CERTAIN, RULES, SEVERITY
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
+from lastlayer.messages import Message
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
@@ -14,15 +14,15 @@ _ORDER = {"error": 0, "warning": 1, "info": 2}
 class Evidence:
     """What was seen, and what a right set-up shows."""
 
-    observed: Said
-    expected: Said
+    observed: Message
+    expected: Message
 
 
 @dataclass(frozen=True)
 class Fix:
     """What to do: in words, for a source file also as a diff; `safe` changes nothing but the mistake."""
 
-    text: Said
+    text: Message
     diff: str | None = None
     safe: bool = False
 
@@ -63,9 +63,9 @@ class Finding:
     name: str
     severity: str
     confidence: str
-    message: Said
+    message: Message
     evidence: Evidence
-    why: Said
+    why: Message
     fix: Fix
     location: Location | None = None
     consequences: tuple["Finding", ...] = ()
@@ -88,14 +88,14 @@ class Finding:
             "name": self.name,
             "severity": self.severity,
             "confidence": self.confidence,
-            "message": self.message.to_dict(),
+            "message": self.message.by_language(),
             "evidence": {
-                "observed": self.evidence.observed.to_dict(),
-                "expected": self.evidence.expected.to_dict(),
+                "observed": self.evidence.observed.by_language(),
+                "expected": self.evidence.expected.by_language(),
             },
-            "why": self.why.to_dict(),
+            "why": self.why.by_language(),
             "fix": {
-                "text": self.fix.text.to_dict(),
+                "text": self.fix.text.by_language(),
                 "diff": self.fix.diff,
                 "safe": self.fix.safe,
             },
@@ -107,7 +107,7 @@ class Finding:
 
 def found(
     code: str,
-    observed: str | Said = "",
+    observed: str | Message = "",
     *,
     confidence: str | None = None,
     severity: str | None = None,
@@ -122,14 +122,14 @@ def found(
     """
     rule = RULES[code]
     sure = confidence or rule.confidence
-    seen = observed if isinstance(observed, Said) else say(_id(code, "observed", observed), **values)
+    seen = observed if isinstance(observed, Message) else say(_id(code, "observed", observed), **values)
     title = say(f"{code}.title")
     return Finding(
         code,
         rule.name,
         severity or ("info" if rule.info else SEVERITY[sure]),
         sure,
-        Said(*(f"{title[language]}: {seen[language]}" for language in messages.LANGUAGES)),
+        say("doctor.message", title=title, seen=seen),
         Evidence(seen, say(f"{code}.expected")),
         say(f"{code}.why"),
         Fix(say(_id(code, "fix", fix), **values), diff, rule.safe and sure == CERTAIN),

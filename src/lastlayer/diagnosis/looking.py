@@ -16,12 +16,13 @@ from lastlayer.diagnosis.finding import Finding
 from lastlayer.diagnosis.loss_functions import LossFunction, loss_function
 from lastlayer.diagnosis.registry import run
 from lastlayer.diagnosis.report import reason
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
 from lastlayer.diagnosis.tensors import readable
 from lastlayer.errors import DtypeError, OptionError
 from lastlayer.graph import Calls, Term, Wiring
+from lastlayer.messages import Message
 
-Look = tuple[list[Finding], list[Said], Said | None]
+Look = tuple[list[Finding], list[Message], Message | None]
 _SEEN_THROUGH = ("layer", "leaf", "join")
 
 
@@ -54,7 +55,7 @@ def _told(term: Term) -> LossFunction:
     )
 
 
-def _obstacles(wiring: Wiring) -> list[Said]:
+def _obstacles(wiring: Wiring) -> list[Message]:
     reasons = []
     if wiring.obstacle is not None:
         reasons.append(reason(wiring.obstacle, detail=wiring.detail))
@@ -68,7 +69,7 @@ def _obstacles(wiring: Wiring) -> list[Said]:
     return reasons
 
 
-def _looked(wiring: Wiring) -> Said | None:
+def _looked(wiring: Wiring) -> Message | None:
     known = [term for term in wiring.terms if term.kind != "unknown"]
     if not known:
         return None

@@ -7,8 +7,9 @@ from lastlayer import messages
 from lastlayer.diagnosis.finding import Finding
 from lastlayer.diagnosis.folding import fold
 from lastlayer.diagnosis.registry import chosen
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
 from lastlayer.errors import OptionError
+from lastlayer.messages import Message
 
 HEALTHY, FINDINGS, CANNOT_TELL = "healthy", "findings", "cannot tell"
 Selection = str | Iterable[str] | None
@@ -34,8 +35,8 @@ class Report:
     def __init__(
         self,
         findings: Iterable[Finding] = (),
-        reasons: Iterable[Said] = (),
-        looked: Said | None = None,
+        reasons: Iterable[Message] = (),
+        looked: Message | None = None,
         *,
         select: Selection = None,
         ignore: Selection = None,
@@ -46,7 +47,7 @@ class Report:
         self.language = language
         self.fill(findings, reasons, looked)
 
-    def fill(self, findings: Iterable[Finding], reasons: Iterable[Said], looked: Said | None) -> None:
+    def fill(self, findings: Iterable[Finding], reasons: Iterable[Message], looked: Message | None) -> None:
         """Take what was found in the end, in place of what was there."""
         self.findings = [finding for finding in fold(findings) if finding.code in self._kept]
         self.reasons = list(dict.fromkeys(reasons))
@@ -89,9 +90,9 @@ class Report:
         """JSON's types only."""
         return {
             "verdict": self.verdict,
-            "looked": None if self.looked is None else self.looked.to_dict(),
+            "looked": None if self.looked is None else self.looked.by_language(),
             "findings": [finding.to_dict() for finding in self.findings],
-            "reasons": [reason.to_dict() for reason in self.reasons],
+            "reasons": [reason.by_language() for reason in self.reasons],
         }
 
     def text(self, language: str | None = None, width: int = 100) -> str:
@@ -115,6 +116,6 @@ def verdict_text(report: Report, language: str) -> str:
     return messages.text(names[report.verdict], language, count=blamed)
 
 
-def reason(id: str, **values: object) -> Said:
+def reason(id: str, **values: object) -> Message:
     """Why something could not be looked at."""
     return say(f"doctor.reason.{id}", **values)

@@ -1,43 +1,11 @@
-"""A sentence in every language that the catalogue has."""
+"""What rules say: messages whose numbers are short."""
 
-from dataclasses import dataclass
-
-from lastlayer import messages
+from lastlayer.messages import Message
 
 
-@dataclass(frozen=True)
-class Said:
-    """One text, in English and in Korean.
-
-    >>> str(Said("yes", "예")), Said("yes", "예")["ko"]
-    ('yes', '예')
-    """
-
-    en: str
-    ko: str
-
-    def __str__(self) -> str:
-        return self.en
-
-    def __getitem__(self, language: str) -> str:
-        return self.to_dict()[language]
-
-    def to_dict(self) -> dict[str, str]:
-        """By language."""
-        return {"en": self.en, "ko": self.ko}
-
-
-def say(id: str, **values: object) -> Said:
+def say(id: str, **values: object) -> Message:
     """The text `id` with `values` filled in; numbers are shortened to four digits."""
-    shown = {name: number(value) if isinstance(value, float) else value for name, value in values.items()}
-    said = {
-        name: {"en": value.en, "ko": value.ko} if isinstance(value, Said) else None for name, value in shown.items()
-    }
-    texts = []
-    for language in messages.LANGUAGES:
-        own = {name: part[language] for name, part in said.items() if part is not None}
-        texts.append(messages.text(id, language, **{**shown, **own}))
-    return Said(*texts)
+    return Message(id, **{name: number(value) if isinstance(value, float) else value for name, value in values.items()})
 
 
 def number(value: float) -> str:

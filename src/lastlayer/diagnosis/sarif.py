@@ -28,7 +28,7 @@ def to_sarif(report: Report, language: str = "en") -> dict[str, Any]:
                     {
                         "executionSuccessful": True,
                         "toolExecutionNotifications": [
-                            {"level": "warning", "message": {"text": said[language]}} for said in report.reasons
+                            {"level": "warning", "message": {"text": said.into(language)}} for said in report.reasons
                         ],
                     }
                 ],
@@ -54,7 +54,7 @@ def _result(finding: Finding, index: int, language: str) -> dict[str, Any]:
         "ruleId": finding.code,
         "ruleIndex": index,
         "level": _LEVEL[finding.severity],
-        "message": {"text": f"{finding.message[language]}. {finding.fix.text[language]}"},
+        "message": {"text": f"{finding.message.into(language)}. {finding.fix.text.into(language)}"},
     }
     place = finding.location
     if place is not None:

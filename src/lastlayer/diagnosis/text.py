@@ -16,10 +16,10 @@ def lines(report: Report, language: str = "en", width: int = 100) -> list[Line]:
     for finding in report.findings:
         shown += [*_finding(finding, language, width), [("", "")]]
     for reason in report.reasons:
-        shown += [[(line, "note")] for line in wrap(reason[language], width)]
+        shown += [[(line, "note")] for line in wrap(reason.into(language), width)]
     verdict = verdict_text(report, language)
     if report.verdict == "healthy" and report.looked is not None:
-        verdict = f"{verdict} {report.looked[language]}"
+        verdict = f"{verdict} {report.looked.into(language)}"
     role = {"healthy": "good", "findings": "bad"}.get(report.verdict, "title")
     return [*shown, *([(line, role)] for line in wrap(verdict, width))]
 
@@ -40,7 +40,7 @@ def _finding(finding: Finding, language: str, width: int) -> list[Line]:
     parts = [("observed", finding.evidence.observed), ("expected", finding.evidence.expected), ("why", finding.why)]
     for label, said in [*parts, ("fix", finding.fix.text)]:
         name = messages.text(f"doctor.{label}", language)
-        body += _labelled(name, said[language], width)
+        body += _labelled(name, said.into(language), width)
     if finding.fix.diff:
         body += [[(f"      {line}", _diff_role(line))] for line in finding.fix.diff.splitlines()]
     if finding.consequences:

@@ -312,6 +312,7 @@ _LATEX_FUNCTIONS = {"exp": r"\exp", "log": r"\log", "σ": r"\sigma", "log₂": r
 _LATEX_NAMES = {
     "η": r"\eta",
     "ε": r"\varepsilon",
+    "Δ": r"\Delta",
     "σ": r"\sigma",
     "ℓ": r"\ell",
     "ỹ": r"\tilde{y}",

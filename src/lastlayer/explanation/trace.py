@@ -106,7 +106,7 @@ class Trace:
     Attributes:
         kind: Which story is told: "multiclass", "binary", "multilabel", "batch", …
         steps: In order.
-        axes: The names along each axis, by its letter: j classes, i rows, m features.
+        axes: The names along each axis, by its letter: j classes, i rows, m features, or the words of a text.
         target: Index of the true class; a number per class for several labels or soft targets; an index per row for
             a batch; or None.
         options: What was chosen besides: temperature, label_smoothing, reduction, dtype, …

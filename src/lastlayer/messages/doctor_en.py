@@ -2,6 +2,7 @@
 
 _GENERAL = {
     "healthy": "Healthy: nothing wrong was found.",
+    "message": "{title}: {seen}",
     "findings": "Findings: {count}.",
     "cannot_tell": "Cannot tell: nothing wrong was found in what could be looked at, and that is not all of it.",
     "error": "error",

@@ -2,6 +2,7 @@
 
 _GENERAL = {
     "healthy": "정상: 잘못된 것을 찾지 못했습니다.",
+    "message": "{title}: {seen}",
     "findings": "찾은 문제: {count}개.",
     "cannot_tell": "판단할 수 없음: 볼 수 있는 곳에서는 문제를 찾지 못했지만, 전부를 볼 수는 없었습니다.",
     "error": "오류",

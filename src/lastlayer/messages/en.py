@@ -1,6 +1,6 @@
 """English."""
 
-from lastlayer.messages import doctor_en, report_en, rules_en
+from lastlayer.messages import doctor_en, findings_en, journal_en, report_en, rules_en
 
 TEXTS = {
     # titles of explanations
@@ -54,6 +54,7 @@ TEXTS = {
     "step.unnamed": "Step {step}",
     "step.logits": "Logits",
     "step.logits.binary": "Logit",
+    "step.words": "Words",
     "step.before_softmax": "Softmax, applied by the model",
     "step.before_sigmoid": "Sigmoid, applied by the model",
     "step.tempered": "Divide by the temperature",
@@ -156,6 +157,7 @@ TEXTS = {
     "note.logits.binary": "the raw score of the last layer is the log-odds of yes",
     "note.logits.multilabel": "raw scores of the last layer: the log-odds of each label",
     "note.logits.features": "each class multiplies the features by its weights and adds its bias",
+    "note.words": "what each word adds to the logit of {answer}: the logit as it is, less the logit without the word; the model was run without each of {tried} words, and these moved it most",
     "note.logits.vocabulary": "{shown} of {vocabulary} tokens are shown",
     "note.before_softmax": "the loss applies softmax again: what it sees lies between 0 and 1, so it can hardly tell classes apart",
     "note.before_sigmoid": "the loss applies its own activation again: what it sees lies between 0 and 1",
@@ -281,6 +283,7 @@ TEXTS = {
     "numerics.shift": "shifted by {shift}",
     "numerics.naive": "without care {dtype} gives {values}",
     # columns
+    "column.truth": "true class",
     "column.sigmoid": "sigmoid",
     "column.terms": "−y log p",
     # checks
@@ -368,4 +371,4 @@ TEXTS = {
 }
 
 TEXTS |= doctor_en.TEXTS | rules_en.TEXTS
-TEXTS |= report_en.REPORT
+TEXTS |= report_en.REPORT | journal_en.TEXTS | findings_en.TEXTS

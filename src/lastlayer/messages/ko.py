@@ -1,6 +1,6 @@
 """Korean."""
 
-from lastlayer.messages import doctor_ko, report_ko, rules_ko
+from lastlayer.messages import doctor_ko, findings_ko, journal_ko, report_ko, rules_ko
 
 TEXTS = {
     # titles of explanations
@@ -54,6 +54,7 @@ TEXTS = {
     "step.unnamed": "단계 {step}",
     "step.logits": "로짓",
     "step.logits.binary": "로짓",
+    "step.words": "단어",
     "step.before_softmax": "모델이 이미 적용한 소프트맥스",
     "step.before_sigmoid": "모델이 이미 적용한 시그모이드",
     "step.tempered": "온도로 나누기",
@@ -156,6 +157,7 @@ TEXTS = {
     "note.logits.binary": "마지막 층의 원점수이며 '예'의 로그 오즈입니다",
     "note.logits.multilabel": "마지막 층의 원점수: 레이블마다 하나의 로그 오즈입니다",
     "note.logits.features": "클래스마다 특징에 자기 가중치를 곱해 더하고 편향을 더합니다",
+    "note.words": "각 단어가 {answer}의 로짓에 더하는 값: 그대로의 로짓에서 단어를 뺀 로짓을 뺍니다. 단어 {tried}개를 하나씩 빼고 모델을 돌렸고, 가장 많이 움직인 것들입니다",
     "note.logits.vocabulary": "토큰 {vocabulary}개 가운데 {shown}개를 보여 줍니다",
     "note.before_softmax": "손실 함수가 소프트맥스를 또 적용합니다. 입력이 0과 1 사이에 갇혀 클래스를 거의 구분하지 못합니다",
     "note.before_sigmoid": "손실 함수가 활성화를 또 적용합니다. 입력이 0과 1 사이에 갇힙니다",
@@ -281,6 +283,7 @@ TEXTS = {
     "numerics.shift": "뺀 값: {shift}",
     "numerics.naive": "그대로 계산한 {dtype}의 결과: {values}",
     # columns
+    "column.truth": "정답 클래스",
     "column.sigmoid": "시그모이드",
     "column.terms": "−y log p 항",
     # checks
@@ -368,4 +371,4 @@ TEXTS = {
 }
 
 TEXTS |= doctor_ko.TEXTS | rules_ko.TEXTS
-TEXTS |= report_ko.REPORT
+TEXTS |= report_ko.REPORT | journal_ko.TEXTS | findings_ko.TEXTS

@@ -375,7 +375,7 @@ _PAGES = {
         "observed.integer": "손실이 {dtype}를 받습니다: argmax가 돌려주는 클래스 번호입니다",
         "observed.lost": "손실이 더는 로짓에 좌우되지 않습니다: 기울기가 없습니다",
         "expected": "로짓",
-        "why": "argmax, 문턱값, .item()에는 기울기가 없습니다: 아무것도 배우지 못합니다.",
+        "why": "argmax, 임곗값, .item()에는 기울기가 없습니다: 아무것도 배우지 못합니다.",
         "fix": "손실에는 로짓을 주고, argmax는 정확도를 낼 때만 쓰세요",
     },
     "LL504": {
@@ -407,7 +407,7 @@ _PAGES = {
         "fix": "metric(logits.sigmoid(), target)을 쓰세요",
     },
     "LL602": {
-        "title": "로짓의 문턱값으로 쓴 0.5",
+        "title": "로짓의 임곗값으로 쓴 0.5",
         "expected": "logits > 0, 또는 sigmoid(logits) > 0.5",
         "why": "확률 0.5는 로짓 0입니다. 로짓 0.5는 확률 0.62이므로 예라고 말하는 일이 너무 드뭅니다.",
         "fix": "로짓은 0과, 그 시그모이드는 0.5와 비교하세요",

@@ -153,16 +153,6 @@ def test_no_gradient_is_made_unless_asked_for(monkeypatch):
     assert not made
 
 
-def test_large_results_ask_for_huge_pages(monkeypatch):
-    asked = []
-    monkeypatch.setattr(_memory, "ask_for_huge_pages", asked.append)
-    _memory.empty(torch.zeros(1), 2**22)
-    _memory.empty(torch.zeros(1), 2**23)
-    assert [tensor.nbytes for tensor in asked] == [2**25]
-    monkeypatch.undo()
-    assert (_memory.empty(torch.zeros(1), 2**23).fill_(1.0) == 1).all()
-
-
 def test_logits_that_a_checkpoint_lets_go_are_gone():
     """What is kept for the backward goes through autograd's hooks; nothing else holds on to the logits."""
     base = torch.randn(50, 1000, requires_grad=True)

@@ -42,6 +42,59 @@ def test_a_small_call_has_the_bits_of_any_other(reduction, dtype):
         assert torch.equal(*(torch.autograd.grad(loss, z)[0] for loss in (small, other)))
 
 
+def steps(dtype, *levels):
+    """A row of several blocks, each as much higher or lower as `levels` say."""
+    z = torch.randn(20, 1024 * len(levels) - 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for n, level in enumerate(levels):
+        z[:, 1024 * n : 1024 * (n + 1)] += level
+    return z.to(dtype).requires_grad_()
+
+
+LEVELS = {
+    "flat": (0, 0, 0),
+    "falling": (20, 0, -20),
+    "rising": (-20, 0, 20),
+    "further than a frame can hold": (-90, 0, 90),
+    "out of the near range": (0, 300, 500),
+    "into the near range": (-500, -450, -300),
+    "far away": (3000, 3100, 2900),
+    "nothing at first": (-float("inf"), 0, 1),
+    "nothing but below 1": (-float("inf"), -9, -8),
+    "nothing at last": (0, 1, -float("inf")),
+}
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_a_large_call_has_the_bits_of_one_without_its_gradient(levels, dtype):
+    """Exponentials that are kept in the frame of an earlier block are those of the last frame, digit for digit."""
+    z = steps(dtype, *levels)
+    y = torch.randint(1100, z.shape[1] - 1100, (20,), generator=torch.Generator().manual_seed(2))
+    weight = torch.rand(z.shape[1], generator=torch.Generator().manual_seed(3)) + 0.5
+    y[3] = -100
+    for options in ({}, {"label_smoothing": 0.1}, {"z_loss": 1e-3}, {"temperature": 0.7}, {"weight": weight.to(dtype)}):
+        if options.get("label_smoothing") and min(levels) == -float("inf"):
+            continue  # an infinite loss
+        for upstream in (1.0, 3.0):
+            at_once = functional.cross_entropy(z, y, backend="cpu", **options)
+            other, _ = functional.cross_entropy(z, y, backend="cpu", return_lse=True, **options)
+            assert torch.isfinite(other)
+            assert torch.equal(at_once, other)
+            found, expected = (torch.autograd.grad(upstream * loss, z)[0] for loss in (at_once, other))
+            assert torch.equal(found, expected)
+        eager = torch.autograd.grad(upstream * functional.cross_entropy(z, y, backend="eager", **options), z)[0]
+        tolerance = {torch.float64: 1e-13, torch.float32: 3e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}[dtype]
+        torch.testing.assert_close(found, eager, rtol=tolerance, atol=1e-7 if dtype is torch.float16 else 1e-12)
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_probabilities_of_rows_of_any_shape(levels):
+    z = steps(torch.float32, *levels).detach()
+    found = functional.softmax(z, -1, backend="cpu")
+    torch.testing.assert_close(found, torch.softmax(z.double(), -1).float(), rtol=3e-7, atol=1e-44)
+    assert torch.equal(found, functional.softmax(torch.cat([z, z])[:20], -1, backend="cpu"))
+
+
 @pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
 def test_whatever_gradient_reaches_the_loss(loss, shape):

@@ -19,6 +19,7 @@ from lastlayer.classifier.data.text_rows import TextRows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, ConfigError, DataError, did_you_mean
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _ALMOST_NUMERIC = 0.95  # share of numbers from which a column is numeric and its other cells are missing
@@ -195,8 +196,9 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
             f"Keep one that was left out with {option('categorical')}."
         )
     kinds = [column.kind for column in columns]
-    counts = [f"{kinds.count(kind)} {kind}" for kind in get_args(Column.__annotations__["kind"]) if kind in kinds]
-    journal.say(f"Columns: {', '.join(counts)}.")
+    known = [kind for kind in get_args(Column.__annotations__["kind"]) if kind in kinds]
+    counts = [Message(f"columns.{kind}", count=kinds.count(kind)) for kind in known]
+    journal.say(Message("columns.found", shown=counts))
     texts = tuple(
         learn_text(column.name, words(table.column(column.name), set(config.missing)), config, journal)
         for column in columns
@@ -209,16 +211,18 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
     missing = set(config.missing)
     types = need("pyarrow").types
     if types.is_nested(cells.type) or types.is_binary(cells.type):
-        journal.say(f"Column {name!r} left out: it holds {cells.type}, neither numbers nor words.")
+        journal.say(Message("column.type", name=name, type=str(cells.type)))
         return None
     text = words(cells, missing)
     present = [word for word in text if word is not None]
     if len(set(present)) < 2:
-        journal.say(f"Column {name!r} left out: {f'it is always {present[0]!r}' if present else 'it is empty'}.")
+        journal.say(
+            Message("column.constant", name=name, value=present[0]) if present else Message("column.empty", name=name)
+        )
         return None
     lacks = len(present) < len(text)
     if _COUNTER.fullmatch(name) and len(set(present)) == len(text) and all(word.isdecimal() for word in present):
-        journal.say(f"Column {name!r} left out: it has no name and counts the rows. Give it a name to keep it.")
+        journal.say(Message("column.counter", name=name))
         return None
     if name in config.text:
         return Column(name, "text", missing=lacks)
@@ -230,10 +234,8 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
             return Column(name, "text", missing=lacks)
     categories = sorted(set(present))
     if len(categories) > max(_FEW_CATEGORIES, len(present) // 2) and name not in config.categorical:
-        journal.say(
-            f"Column {name!r} left out: {len(categories):,} different words in {plural(len(present), 'row')} look like "
-            f"an identifier. Keep it with {option('text', name)} or {option('categorical', name)}."
-        )
+        keep = {"text": option("text", name), "categorical": option("categorical", name)}
+        journal.say(Message("column.identifier", name=name, different=len(categories), rows=len(present), **keep))
         return None
     return Column(name, "categorical", missing=lacks, categories=tuple(categories))
 
@@ -255,26 +257,18 @@ def _as_numbers(
     numbers, odd = len(present) - int(bad.sum()), bad & ~infinite
     if numbers and odd.sum() <= (1 - _ALMOST_NUMERIC) * len(present):
         if dates:
-            journal.say(f"Column {name!r} holds dates or times: taken for numbers, in seconds.")
+            journal.say(Message("column.dates", name=name))
         if infinite.any():
-            journal.say(f"Column {name!r}: {plural(int(infinite.sum()), 'infinite cell')} taken for missing.")
+            journal.say(Message("column.infinite", name=name, cells=int(infinite.sum())))
         if odd.any():
-            shown = examples([repr(word) for word in sorted({text[int(row)] or "" for row in np.flatnonzero(odd)})])
-            kinds = ("of dates", "no dates") if dates else ("numeric", "no numbers")
-            journal.say(
-                f"Column {name!r} is {kinds[0]}; taken for missing, being {kinds[1]}: {plural(int(odd.sum()), 'cell')} "
-                f"({shown})."
-            )
+            shown = few([repr(word) for word in sorted({text[int(row)] or "" for row in np.flatnonzero(odd)})])
+            what = "column.odd_dates" if dates else "column.odd_numbers"
+            journal.say(Message(what, name=name, cells=int(odd.sum()), shown=shown))
         return _standardised(Column(name, kind, missing=lacks or bool(bad.any())), cells, missing)
     if _share(present, lambda word: bool(_COMMA.fullmatch(word)) or word.lstrip("+-").isdecimal()):
-        journal.say(
-            f"Column {name!r} is taken for words: its numbers are written with decimal commas. Write them with points."
-        )
+        journal.say(Message("column.commas", name=name))
     elif numbers >= _SOME_NUMBERS * len(present):
-        journal.say(
-            f"Column {name!r} is taken for words: {plural(numbers, 'cell')} of {len(present):,} are numbers, and fewer "
-            f"than {_ALMOST_NUMERIC:.0%} make no column of numbers."
-        )
+        journal.say(Message("column.words", name=name, numbers=numbers, cells=len(present), least=_ALMOST_NUMERIC))
     return None
 
 

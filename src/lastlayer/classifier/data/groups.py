@@ -10,11 +10,12 @@ import numpy as np
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import words
-from lastlayer.classifier.data.rows import Label, Rows, examples, plural
+from lastlayer.classifier.data.rows import Label, Rows, examples
 from lastlayer.classifier.data.tables import arrow
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ColumnError, ConfigError, DataError, did_you_mean
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _FOLDS = 20  # that shares are made of
@@ -35,10 +36,7 @@ def with_groups(rows: Rows, config: Config, journal: Journal) -> Rows:
     found = _of_names(rows, config.group) if rows.kind == "image" else _of_column(rows, config)
     alone = [row for row, group in enumerate(found) if group is None]
     if alone:
-        journal.say(
-            f"{plural(len(alone), 'row')} without a group ({examples([rows.names[row] for row in alone])}): each is a "
-            "group of its own."
-        )
+        journal.say(Message("groups.alone", rows=len(alone), shown=few([rows.names[row] for row in alone])))
     groups = [f"={group}" if group is not None else f"#{row}" for row, group in enumerate(found)]
     if len(set(groups)) < 2 or len(alone) == len(found):
         raise DataError(
@@ -47,7 +45,7 @@ def with_groups(rows: Rows, config: Config, journal: Journal) -> Rows:
             f"the split. The rows are called {examples(rows.names, 2)}."
         )
     data = rows.data.remove_columns(config.group) if rows.kind == "table" else rows.data
-    journal.say(f"Groups: {len(set(groups)):,} by {config.group!r}; rows of one group stand on one side of the split.")
+    journal.say(Message("groups.found", groups=len(set(groups)), group=config.group))
     return replace(rows, data=data, groups=groups)
 
 

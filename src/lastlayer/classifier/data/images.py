@@ -10,6 +10,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 # Names of folders and files that hold a split, in the words people use.
@@ -76,7 +78,9 @@ def from_pictures(pictures: list[dict[str, Any]]) -> Any:
     """A dataset of images, each by its path or by its bytes; nothing is decoded yet."""
     datasets = need("datasets")
     features = datasets.Features({"image": datasets.Image(decode=False)})
-    return datasets.Dataset.from_dict({"image": pictures}, features=features)
+    table = need("pyarrow").table({"image": pictures}, schema=features.arrow_schema)
+    # A name of its own: the library would else hash every picture to find one.
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=uuid4().hex)
 
 
 def read_folder(folder: Path, journal: Journal) -> Rows:
@@ -92,20 +96,19 @@ def read_folder(folder: Path, journal: Journal) -> Rows:
             labels += [readable(directory.name)] * len(found.images)
             given += [split] * len(found.images)
             for loop in found.loops:
-                journal.say(
-                    f"Left out {_name(loop, folder)}: a link to a folder that is read already, or that stands above it."
-                )
+                journal.say(Message("images.loop", folder=_name(loop, folder)))
             if not found.images:
-                journal.say(f"The folder {_name(directory, folder)} holds no images.")
+                journal.say(Message("images.empty_folder", folder=_name(directory, folder)))
     if not paths:
         raise DataError(
             f"{folder} holds no images in its class folders: expected one folder per class, as cat/*.jpg and "
             f"dog/*.jpg. {_found(folder)}"
         )
     if others:
-        kinds = ", ".join(f"{count} × {suffix or 'no ending'}" for suffix, count in Counter(
-            path.suffix.lower() for path in others).most_common(3))  # fmt: skip
-        journal.say(f"Left out, being no images: {plural(len(others), 'file')} ({kinds}).")
+        endings = Counter(path.suffix.lower() for path in others).most_common(3)
+        no_ending = Message("images.no_ending")
+        kinds = [Message("images.kind", count=count, ending=ending or no_ending) for ending, count in endings]
+        journal.say(Message("images.others", files=len(others), kinds=kinds))
     names = [_name(path, folder) for path in paths]
     data = from_pictures([entry(path) for path in paths])
     is_split = None not in parts.values()
@@ -145,16 +148,17 @@ def _outside(folder: Path, parts: dict[Path, str | None], beside: list[Path], jo
             loose = [child for child in sorted(place.iterdir()) if child.name[0] != "." and child.is_file()]
         images = [_name(child, folder) for child in loose if is_image(child)]
         if images:
-            where = f"in {_name(place, folder)}, beside the class folders" if place != folder else "beside the folders"
-            journal.say(f"Left out {plural(len(images), 'image')} {where} ({examples(images)}): of no class.")
-            left_out += [LeftOut(name, "in no class folder") for name in images]
+            found = {"images": len(images), "shown": few(images)}
+            if place == folder:
+                journal.say(Message("images.beside_folders", **found))
+            else:
+                journal.say(Message("images.beside_classes", folder=_name(place, folder), **found))
+            left_out += [LeftOut(name, Message("reason.outside")) for name in images]
     for child in beside:
         images = [_name(path, folder) for path in files_below(child).images]
-        journal.say(
-            f"Left out the folder {_name(child, folder)} ({plural(len(images), 'image')}): it stands beside "
-            f"{examples([part.name for part in parts])} and is no split."
-        )
-        left_out += [LeftOut(name, f"in {readable(child.name)}, which is no split") for name in images]
+        beside_it = few([part.name for part in parts])
+        journal.say(Message("images.no_split", folder=_name(child, folder), images=len(images), parts=beside_it))
+        left_out += [LeftOut(name, Message("reason.no_split", folder=readable(child.name))) for name in images]
     return tuple(left_out)
 
 
@@ -236,7 +240,7 @@ def leave_out_unreadable(
 ) -> tuple[Rows, list[Seen]]:
     """Look at every image once; leave out those that cannot be read, by name, or raise with `advice` if `strict`."""
     pictures = list(rows.data["image"])
-    seen = list(journal.track(look_at(pictures, max_pixels, thumbnails), "reading images", len(rows)))
+    seen = list(journal.track(look_at(pictures, max_pixels, thumbnails), Message("read.progress.images"), len(rows)))
     problems = {row: one.problem for row, one in enumerate(seen) if one.problem is not None}
     if problems and strict:
         row, problem = next(iter(problems.items()))
@@ -245,10 +249,9 @@ def leave_out_unreadable(
             f"{'them' if len(problems) > 1 else 'it'}{advice}."
         )
     for row, problem in list(problems.items())[:5]:
-        journal.say(f"Left out {rows.names[row]}: {problem}.")
+        journal.say(Message("images.left_out", name=rows.names[row], reason=problem))
     if len(problems) > 5:
-        more = plural(len(problems) - 5, "more image", "more images")
-        journal.say(f"Left out {more} that cannot be read; the report names each.")
+        journal.say(Message("images.more_left_out", images=len(problems) - 5))
     return rows.without(problems), [one for one in seen if one.problem is None]
 
 
@@ -262,7 +265,7 @@ def _look(picture: dict[str, Any], max_pixels: int, thumbnails: bool) -> Seen:
     try:
         image = open_picture(picture, max_pixels)
     except DataError as error:
-        return Seen(str(error))
+        return Seen(error.args[0])
     digest = hashlib.sha256(f"{image.mode}{image.size}".encode() + image.tobytes()).hexdigest()
     return Seen(None, digest, image.mode, image.size, _thumbnail(image) if thumbnails else b"")
 
@@ -295,27 +298,27 @@ def open_picture(picture: dict[str, Any], max_pixels: int) -> Any:
     """Decode one picture, upright; a DataError says in half a sentence why it cannot be read."""
     image_module, ops = need("PIL.Image"), need("PIL.ImageOps")
     source = picture["path"] if picture["bytes"] is None else BytesIO(picture["bytes"])
+    allowed = {"option": option("max_pixels"), "most": max_pixels}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata; both are judged here
             with image_module.open(source) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    allowed = f"{option('max_pixels')} allows ({max_pixels:,})"
-                    raise DataError(f"{width}×{height} pixels by its header, more than {allowed}")
+                    raise DataError(Message("reason.large", width=width, height=height, **allowed))
                 upright = ops.exif_transpose(image)  # decodes the whole file
                 upright.load()
                 return upright
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError("the file is not there") from error
+        raise DataError(Message("reason.not_there")) from error
     except image_module.DecompressionBombError as error:
-        raise DataError(f"more pixels by its header than {option('max_pixels')} allows ({max_pixels:,})") from error
+        raise DataError(Message("reason.too_large", **allowed)) from error
     except image_module.UnidentifiedImageError as error:
-        raise DataError("an empty file" if _is_empty(picture) else "not an image that can be identified") from error
+        raise DataError(Message("reason.empty" if _is_empty(picture) else "reason.no_image")) from error
     except Exception as error:  # decoders of broken files raise anything, SyntaxError included
-        raise DataError(f"broken: {str(error) or type(error).__name__}") from error
+        raise DataError(Message("reason.broken", error=str(error) or type(error).__name__)) from error
 
 
 def _is_empty(picture: dict[str, Any]) -> bool:

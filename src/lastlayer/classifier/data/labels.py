@@ -11,6 +11,7 @@ from lastlayer.classifier.data.columns import words
 from lastlayer.classifier.data.rows import Answer, Label, examples
 from lastlayer.classifier.extras import need
 from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _MOST = 2**63  # numbers beyond it have no type in the files that predictions are written to: they are words
@@ -24,12 +25,14 @@ def columns_of(config: Config) -> tuple[str, ...]:
     return (config.target,) if isinstance(config.target, str) else config.target
 
 
-def named(config: Config) -> str:
+def named(config: Config) -> Message:
     """What to call where the classes come from."""
     columns = columns_of(config)
     if not columns:
-        return "the data"
-    return f"column {columns[0]!r}" if len(columns) == 1 else f"columns {examples(columns)}"
+        return Message("data.all")
+    if len(columns) == 1:
+        return Message("data.column", column=columns[0])
+    return Message("data.columns", columns=few(columns))
 
 
 def read_answers(data: Any, config: Config) -> list[Answer | None]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages import Message
 
 LARGE = 64 * 2**20  # bytes: what is smaller is read into memory
 _VERSION = 1  # of what a converted file holds
@@ -38,16 +39,13 @@ def converted(path: Path, how: str, batches: Iterable[tuple[Any, int]], total: i
     if cached.exists():
         return cached
     mebibytes = total / 2**20
-    journal.say(
-        f"{path.name} ({mebibytes:,.0f} MiB) is converted once to a table that need not fit into memory, in "
-        f"{cached.parent}; remove that folder whenever you like."
-    )
+    journal.say(Message("read.converted", name=path.name, mebibytes=mebibytes, folder=cached.parent))
     part = cached.with_name(f"{cached.stem}.{uuid4().hex}.part")
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         for old in cached.parent.glob(f"{cached.stem.split('-')[0]}-*.arrow"):  # of the same table, before it changed
             old.unlink(missing_ok=True)
-        _write(part, _heard(batches, f"converting {path.name}", total, journal))
+        _write(part, _heard(batches, Message("read.progress.converting", name=path.name), total, journal))
         part.replace(cached)
     except OSError as error:
         raise DataError(
@@ -68,7 +66,7 @@ def cached_file(path: Path, how: str) -> Path:
     return cache_folder() / f"{where}-{hashlib.sha256(state.encode()).hexdigest()[:16]}.arrow"
 
 
-def _heard(batches: Iterable[tuple[Any, int]], doing: str, total: int, journal: Journal) -> Iterator[Any]:
+def _heard(batches: Iterable[tuple[Any, int]], doing: Message, total: int, journal: Journal) -> Iterator[Any]:
     try:
         for batch, done in batches:
             journal.listener.progress(doing, min(done, total), total)

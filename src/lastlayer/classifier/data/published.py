@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from lastlayer.classifier import hub
 from lastlayer.classifier.data import images, tables
-from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError, DataNotFoundError
+from lastlayer.messages import Message, few
 
 PREFIX = "hf:"
 _NAME = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)(:(?P<subset>[^@:/]+))?(@(?P<revision>[\w./-]+))?")
@@ -179,13 +180,13 @@ def known_splits(parts: dict[str, Any], journal: Journal) -> dict[str, Any]:
     for name, data in parts.items():
         split = images.SPLITS.get(name.lower())
         if split is None or split in found:
-            others.append(f"{name} ({plural(len(data), 'row')})")
+            others.append(Message("read.split_rows", name=name, rows=len(data)))
         else:
             found[split] = data
     if "train" not in found:
         raise DataError(f"the data set has no split called train: it has {examples(list(parts), 6)}.")
     if others:
-        journal.say(f"Left out {examples(others)}: no split to train, validate, calibrate or test on.")
+        journal.say(Message("read.other_splits", shown=few(others)))
     return found
 
 

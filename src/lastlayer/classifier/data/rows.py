@@ -1,7 +1,7 @@
 """Rows as they were read: what each is called, what it holds, and what it is labelled."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Rows:
             groups=None if self.groups is None else [self.groups[row] for row in rows],
         )
 
-    def without(self, left_out: dict[int, str]) -> "Rows":
+    def without(self, left_out: Mapping[int, str]) -> "Rows":
         """Return the rows but those of `left_out`, which gives the reason of each."""
         if not left_out:
             return self

@@ -7,12 +7,13 @@ from typing import Any
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import images, labels, published, tables
+from lastlayer.classifier.data.json_lines import from_rows
 from lastlayer.classifier.data.rows import Rows, examples, plural
-from lastlayer.classifier.data.text_tables import from_rows
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError, did_you_mean
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 DIGITS = "digits"
@@ -79,7 +80,7 @@ def _of_datasets(parts: dict[str, Any], config: Config, journal: Journal, traini
     first = parts["train"]
     named, picture = published.class_column(first), published.picture_column(first)
     if config.target is None and named is not None:
-        journal.say(f"Target: column {named!r}, the only one whose classes have names.")
+        journal.say(Message("read.target", column=named))
         config = replace(config, target=named)
     names = [f"{part}#{row}" for part, data in parts.items() for row in range(1, len(data) + 1)]
     given = [part for part, data in parts.items() for _ in range(len(data))] if len(parts) > 1 else None
@@ -192,9 +193,8 @@ def _split_tables(folder: Path, journal: Journal) -> dict[str, Path]:
         return {}
     others = [file.name for file in files if file not in parts.values()]
     if others:
-        journal.say(
-            f"Left out {examples(others)}: beside {examples([file.name for file in parts.values()])}, no split."
-        )
+        tables_of_splits = few([file.name for file in parts.values()])
+        journal.say(Message("read.other_tables", shown=few(others), parts=tables_of_splits))
     return parts
 
 
@@ -233,10 +233,8 @@ def _labelled(
     answers = labels.read_answers(data, config)
     spaced = labels.with_spaces(data, config)
     if spaced:
-        journal.say(
-            f"The {labels.named(config)} has {plural(len(spaced), 'cell')} with spaces around the class, which are "
-            f"taken off ({examples([names[row] for row in spaced])})."
-        )
+        shown = few([names[row] for row in spaced])
+        journal.say(Message("read.spaces", what=labels.named(config), cells=len(spaced), shown=shown))
     rest = data.remove_columns(list(labels.columns_of(config)))
     rows = Rows("table", rest, names, ["" if answer is None else answer for answer in answers], given)
     if config.image is not None:
@@ -254,10 +252,8 @@ def _labelled(
             f"({examples([names[row] for row in unlabelled])}). {advice}. Empty cells "
             f"count as missing, and so do the words {words_for_it}{overrule}."
         )
-    journal.say(
-        f"Left out {plural(len(unlabelled), 'row')} without a class ({examples([names[row] for row in unlabelled])})."
-    )
-    return rows.without(dict.fromkeys(unlabelled, f"no class in {labels.named(config)}"))
+    journal.say(Message("read.no_class", rows=len(unlabelled), shown=few([names[row] for row in unlabelled])))
+    return rows.without(dict.fromkeys(unlabelled, Message("reason.no_class", what=labels.named(config))))
 
 
 def _check_columns(columns: Sequence[str], config: Config) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.contents import different, repeated
 from lastlayer.classifier.data.groups import grouped, joined, of_most
-from lastlayer.classifier.data.rows import Answer, Label, Rows, examples, plural
+from lastlayer.classifier.data.rows import Answer, Label, Rows, plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages import Message, few
+from lastlayer.messages.wording import option
 
 _MANY_GROUPS = 2_000
 
@@ -41,9 +43,7 @@ def split_rows(
     _name_conflicts(rows, contents, journal)
     count = different(contents)
     if 2 * count < len(rows):
-        journal.say(
-            f"The {len(rows):,} rows hold {count:,} different contents; equal rows stand on one side of the split."
-        )
+        journal.say(Message("split.few_contents", rows=len(rows), count=count))
     if rows.given is None:
         shares = (config.shares[0], config.test, config.shares[1])
         chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
@@ -56,25 +56,31 @@ def split_rows(
         split = Split(*([row for row, name in enumerate(rows.given or []) if name == part] for part in Split._fields))
         split = _completed(split, strata(labels), contents, rows.groups, config, journal)
     if not split.train or not split.validation:
-        copies = (
-            f" The rows hold only {count:,} different contents, and equal rows stand on one side."
-            if count < len(rows)
-            else ""
-        )
-        raise DataError(
-            f"too few rows to train and to validate: {plural(len(rows), 'row')} would make {len(split.train)} training "
-            f"and {len(split.validation)} validation rows.{copies} Each class needs at least three different rows."
-        )
+        raise _too_few(rows, split, count)
     _check_classes(labels, split)
-    said = f"Rows: {len(split.train):,} to train, {len(split.validation):,} to validate"
-    if split.calibration:
-        said += f", {len(split.calibration):,} to calibrate"
+    to_calibrate = Message("split.calibrating", rows=len(split.calibration)) if split.calibration else ""
+    counts = {"train": len(split.train), "validation": len(split.validation), "calibration": to_calibrate}
     journal.say(
-        f"{said}, {len(split.test):,} to test."
-        if split.test
-        else f"{said}; no test rows, so the figures below are of the rows that chose the epoch."
+        Message("split.rows", test=len(split.test), **counts) if split.test else Message("split.no_test", **counts)
     )
     return rows, split
+
+
+def _too_few(rows: Rows, split: Split, count: int) -> DataError:
+    """Nothing to train on, or to validate on: too few rows, different contents, or groups."""
+    groups = None if rows.groups is None else len(set(rows.groups))
+    why = "Each class needs at least three different rows."
+    if count < len(rows):
+        why = f"The rows hold only {count:,} different contents, and equal rows stand on one side. {why}"
+    if groups is not None:
+        why = (
+            f"They belong to {plural(groups, 'group')}, and rows of one group stand on one side: name a column with "
+            f"more groups in {option('group')}, or leave it out."
+        )
+    return DataError(
+        f"too few {'rows' if groups is None else 'groups'} to train and to validate: {plural(len(rows), 'row')} would "
+        f"make {len(split.train)} training and {len(split.validation)} validation rows. {why}"
+    )
 
 
 def _completed(
@@ -93,7 +99,7 @@ def _completed(
     chosen, calibrating = (sorted(split.train[place] for place in part) for part in parts)
     for part, share, what in ((chosen, shares[0], "validation"), (calibrating, shares[1], "calibration")):
         if part:
-            journal.say(f"No {what} split was given: {share:.0%} of the training rows serve as one.")
+            journal.say(Message("split.taken", part=Message(f"part.{what}"), share=share))
     gone = {*chosen, *calibrating}
     return Split(
         [row for row in split.train if row not in gone],
@@ -176,14 +182,11 @@ def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) 
 
     So are rows of a group that stands there.
     """
-    copies = _also_later(rows, contents, "the same content as")
+    copies = _also_later(rows, contents, "reason.copy")
     if copies:
-        journal.say(
-            f"Left out {plural(len(copies), 'copy', 'copies')} of rows in a split that judges "
-            f"({examples([rows.names[row] for row in copies])}); the report names each."
-        )
+        journal.say(Message("split.copies", rows=len(copies), shown=few([rows.names[row] for row in copies])))
     if rows.groups is not None:
-        torn = _also_later(rows, rows.groups, "of the same group as")
+        torn = _also_later(rows, rows.groups, "reason.group")
         train = (rows.given or []).count("train")
         lost = sum((rows.given or [])[row] == "train" for row in torn)
         if 2 * lost > train:
@@ -193,25 +196,22 @@ def _without_copies(rows: Rows, contents: Sequence[Hashable], journal: Journal) 
                 "training split it."
             )
         if torn:
-            journal.say(
-                f"Left out {plural(len(torn), 'row')} of groups that stand in a split that judges "
-                f"({examples([rows.names[row] for row in torn])}); the report names each."
-            )
+            journal.say(Message("split.torn", rows=len(torn), shown=few([rows.names[row] for row in torn])))
         copies = {**torn, **copies}
     return rows.without(copies), [content for row, content in enumerate(contents) if row not in copies]
 
 
-def _also_later(rows: Rows, keys: Sequence[Hashable], how: str) -> dict[int, str]:
+def _also_later(rows: Rows, keys: Sequence[Hashable], reason: str) -> dict[int, Message]:
     """Rows whose key a later split has too, and which row of it."""
     given = rows.given or []
     where: dict[Hashable, dict[str, int]] = defaultdict(dict)
     for row, key in enumerate(keys):
         where[key].setdefault(given[row], row)
-    found: dict[int, str] = {}
+    found: dict[int, Message] = {}
     for row, key in enumerate(keys):
         for judge in reversed(Split._fields[Split._fields.index(given[row]) + 1 :]):
             if judge in where[key]:
-                found[row] = f"{how} {rows.names[where[key][judge]]} in {judge}"
+                found[row] = Message(reason, other=rows.names[where[key][judge]], part=Message(f"part.{judge}"))
                 break
     return found
 
@@ -223,10 +223,8 @@ def _name_conflicts(rows: Rows, contents: Sequence[Hashable], journal: Journal) 
     if firsts:
         row = min(firsts)
         other = firsts[row]
-        journal.say(
-            f"{plural(len(firsts), 'row')} with the same content as another but a different class, first "
-            f"{rows.names[row]} ({labels[row]}) and {rows.names[other]} ({labels[other]})."
-        )
+        pair = {"one": rows.names[row], "its": str(labels[row]), "other": rows.names[other]}
+        journal.say(Message("split.conflicts", rows=len(firsts), others=str(labels[other]), **pair))
 
 
 def holding(answers: Iterable[Answer]) -> Counter[Label]:

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from lastlayer.classifier.data.json_lines import jsonl_batches, read_jsonl
 from lastlayer.classifier.data.larger import LARGE, converted, mapped
-from lastlayer.classifier.data.text_tables import csv_batches, read_csv, read_jsonl, refuse_same_names
+from lastlayer.classifier.data.text_tables import csv_batches, read_csv, refuse_same_names
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.classifier.journal import Journal, Silent
@@ -39,14 +40,17 @@ def read_table(
     journal = journal or Journal(Silent())
     kind = path.suffix.lower()
     with reading(path), _understood(path):
-        if is_text(path) and path.stat().st_size > LARGE:
-            batches = csv_batches(path, encoding, separator)
-            how = f"csv {encoding} {separator}"
-            return _on_disk(converted(path, how, batches, path.stat().st_size, journal), path.name)
         if kind == ".parquet":
             return _read_parquet(path, journal)
         if kind in (".arrow", ".feather"):
             return _on_disk(path, path.name)
+        size = path.stat().st_size
+        if size > LARGE and is_text(path):
+            batches, how = csv_batches(path, encoding, separator), f"csv {encoding} {separator}"
+            return _on_disk(converted(path, how, batches, size, journal), path.name)
+        if size > LARGE:
+            batches = jsonl_batches(path, journal.listener)
+            return _on_disk(converted(path, "jsonl", batches, size, journal), path.name)
         table = read_csv(path, encoding, separator) if is_text(path) else read_jsonl(path)
     return _with_rows(table, path.name)
 

@@ -8,10 +8,10 @@ from typing import Any
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data import encoder_names
 from lastlayer.classifier.data.ngrams import NGrams
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.data.text_rows import LONGEST
 from lastlayer.classifier.data.tokens import Tokens
 from lastlayer.classifier.journal import Journal
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 TextSpec = NGrams | Tokens
@@ -28,8 +28,15 @@ def looks_like_text(name: str, present: Sequence[str], journal: Journal) -> bool
     if words < _FEW_WORDS:
         return False
     journal.say(
-        f"Column {name!r} is text: {len(set(present)):,} of {plural(len(present), 'cell')} are different, of {words:g} "
-        f"words in the middle. Override: {option('categorical', name)} or {option('ignore', name)}."
+        Message(
+            "column.text",
+            name=name,
+            different=len(set(present)),
+            cells=len(present),
+            words=words,
+            categorical=option("categorical", name),
+            ignore=option("ignore", name),
+        )
     )
     return True
 
@@ -43,21 +50,15 @@ def learn_text(name: str, cells: Sequence[str | None], config: Config, journal: 
     """How the cells of a text column become numbers: those of the encoder's tokenizer, or of n-grams they share."""
     cut = sum(len(cell or "") > LONGEST for cell in cells)
     if cut:
-        journal.say(f"Column {name!r}: of {plural(cut, 'text')} the first {LONGEST:,} characters are read.")
+        journal.say(Message("column.cut", name=name, texts=cut, most=LONGEST))
     if encoder_names.is_encoder(config.backbone):
         tokens = encoder_names.opened(config.backbone).tokens
         long = int((tokens.lengths(cells) >= tokens.longest).sum())
         if long:
-            journal.say(
-                f"Column {name!r}: {plural(long, 'text')} of {len(cells):,} reach the {tokens.longest} tokens that the "
-                "encoder reads; what is beyond is not seen."
-            )
+            journal.say(Message("column.tokens", name=name, texts=long, of=len(cells), most=tokens.longest))
         return tokens
     grams = NGrams.learn(cells)
-    journal.say(
-        f"Column {name!r}: {plural(len(grams.words), 'n-gram')} of subwords and {len(grams.characters):,} of "
-        "characters, weighed by TF-IDF, from training rows."
-    )
+    journal.say(Message("column.ngrams", name=name, words=len(grams.words), characters=len(grams.characters)))
     return grams
 
 

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -26,7 +25,7 @@ _MARKS = (b"\xff\xfe", b"\xfe\xff")  # how UTF-16 begins
 def read_csv(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Any:
     """Return an Arrow table of strings. A column without a name is called as pandas calls it: "Unnamed: 0"."""
     raw = path.read_bytes()
-    _decoded(raw, path.name, encoding)  # all of it, before any row is made
+    decoded(raw, path.name, encoding)  # all of it, before any row is made
     batches = list(_batches(lambda: io.BytesIO(raw), path, encoding, separator))
     if not batches:
         raise DataError(f"{path.name} has no rows: expected at least one.")
@@ -35,7 +34,7 @@ def read_csv(path: Path, encoding: str = "utf-8", separator: str | None = None) 
 
 def csv_batches(path: Path, encoding: str = "utf-8", separator: str | None = None) -> Iterator[tuple[Any, int]]:
     """The rows of a file of any size as record batches of strings, each with how many bytes are read by then."""
-    _check_decoded(path, encoding)
+    check_decoded(path, encoding)
     opened: list[Any] = []
 
     def stream() -> Any:
@@ -126,7 +125,8 @@ def _lines(stream: Any, encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(stream, encoding=_with_mark(encoding), newline="")
 
 
-def _decoded(raw: bytes, name: str, encoding: str) -> str:
+def decoded(raw: bytes, name: str, encoding: str) -> str:
+    """The text that bytes are, or which byte of which line is none."""
     try:
         text = raw.decode(_with_mark(encoding))
     except UnicodeDecodeError as error:
@@ -137,8 +137,8 @@ def _decoded(raw: bytes, name: str, encoding: str) -> str:
     return text
 
 
-def _check_decoded(path: Path, encoding: str) -> None:
-    """What `_decoded` checks, for a file that is not read into memory."""
+def check_decoded(path: Path, encoding: str) -> None:
+    """What `decoded` checks, for a file that is not read into memory."""
     try:
         decoder = codecs.getincrementaldecoder(_with_mark(encoding))()
     except LookupError as error:
@@ -195,47 +195,3 @@ def _cells_of_any_length() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
-
-
-def read_jsonl(path: Path) -> Any:
-    """Return an Arrow table of JSON lines; a column of several types becomes text."""
-    rows = []
-    for number, line in enumerate(_decoded(path.read_bytes(), path.name, "utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", type(error).__name__)
-            raise DataError(
-                f"{path.name} cannot be read as jsonl: line {number} is no JSON ({reason}). Expected one object a line."
-            ) from error
-        if not isinstance(row, dict):
-            raise DataError(
-                f"{path.name} cannot be read as jsonl: line {number} holds a {type(row).__name__}. Expected one object "
-                'a line, such as {"length": 3, "kind": "rose"}.'
-            )
-        rows.append(row)
-    return from_rows(rows)
-
-
-def from_rows(rows: Sequence[dict[Any, Any]]) -> Any:
-    """An Arrow table of dictionaries; a key that one of them lacks is missing there."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    arrays = [_typed([row.get(name) for row in rows]) for name in names]
-    return need("pyarrow").Table.from_arrays(arrays, names=[str(name) for name in names])
-
-
-def _typed(values: list[Any]) -> Any:
-    arrow = need("pyarrow")
-    try:
-        return arrow.array(values)
-    except (arrow.ArrowException, OverflowError, TypeError):
-        text = [None if value is None else _as_text(value) for value in values]
-        return arrow.array(text, arrow.string())
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, (bool, dict, list)) else str(value)

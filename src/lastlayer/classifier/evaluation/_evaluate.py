@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lastlayer.classifier.data.rows import examples, plural
 from lastlayer.classifier.evaluation import ranking
 from lastlayer.classifier.evaluation.judged import JudgedRows
 from lastlayer.classifier.evaluation.result import Choice, ClassScores, Evaluation, Example
@@ -14,6 +13,7 @@ from lastlayer.classifier.evaluation.scores import BINS, risk_by_coverage, score
 from lastlayer.classifier.policy.deciding import decided
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import Interval, Policy, reliability
+from lastlayer.messages import Message, few
 
 _WORST = 12
 _CHOICES = 3
@@ -110,10 +110,12 @@ def _ratio(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _undefined(judged: JudgedRows, scores: dict[str, Interval], by_class: tuple[ClassScores, ...]) -> dict[str, str]:
+def _undefined(
+    judged: JudgedRows, scores: dict[str, Interval], by_class: tuple[ClassScores, ...]
+) -> dict[str, Message]:
     """Why a score has no value, or which classes its mean leaves out."""
     rows, classes = judged.p.shape
-    found: dict[str, str] = {}
+    found: dict[str, Message] = {}
     for name, lacking in (
         ("auroc", [each.name for each in by_class if each.auroc is None]),
         ("average_precision", [each.name for each in by_class if each.average_precision is None]),
@@ -123,13 +125,13 @@ def _undefined(judged: JudgedRows, scores: dict[str, Interval], by_class: tuple[
         if name not in scores or (judged.task.kind == "binary" and _defined(scores[name])):
             continue
         if name in ("auroc", "average_precision") and rows * classes > ranking.MOST:
-            found[name] = f"not computed: {rows:,} × {classes:,} probabilities would take minutes to sort"
+            found[name] = Message("undefined.many", rows=rows, classes=classes)
         elif lacking:
-            left = f"no row tells of {plural(len(lacking), 'class', 'classes')} of {classes:,} ({examples(lacking)})"
-            found[name] = f"{left}: left out of the mean" if _defined(scores[name]) else left
+            left = Message("undefined.lacking", lacking=len(lacking), classes=classes, shown=few(lacking))
+            found[name] = Message("undefined.left_out", lacking=left) if _defined(scores[name]) else left
     for name, score_ in scores.items():
         if not _defined(score_):
-            found.setdefault(name, "these rows, or all answers to them, are of one class")
+            found.setdefault(name, Message("undefined.one_class"))
     return found
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lastlayer.classifier.policy.deciding import Decided
 from lastlayer.decisions import Interval, Reliability
+from lastlayer.messages import Message
 
 _ALSO = {"accuracy": "subset_accuracy", "micro_f1": "accuracy"}  # the same number by another name
 
@@ -22,6 +23,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a row and what it adds to a logit: that of the row as it is, less that of the row without the word.
+
+    Attributes:
+        text: The word.
+        pushed: What it adds to the logit that `Example.words_push` names.
+        truth: What it adds to the logit of the true class, where that is another; None elsewhere.
+    """
+
+    text: str
+    pushed: float
+    truth: float | None
+
+
+@dataclass(frozen=True)
 class Example:
     """One row and what the model said of it.
 
@@ -33,6 +49,8 @@ class Example:
         probability: Of that answer.
         loss: In nats; the mean over the labels where several may hold.
         choices: The main lines of the trace: the largest logits and the true class; of several labels the costliest.
+        words: Of a text, those that moved the answer most against the truth; empty where nobody has looked.
+        words_push: The class whose logit they push: the answer, the yes of a binary task, the costliest label.
     """
 
     row: int
@@ -42,6 +60,8 @@ class Example:
     probability: float
     loss: float
     choices: tuple[Choice, ...] = ()
+    words: tuple[Word, ...] = ()
+    words_push: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,7 @@ class Evaluation:
     classes: tuple[str, ...]
     rows: int
     scores: dict[str, Interval]
-    undefined: dict[str, str]
+    undefined: dict[str, Message]
     confusion: tuple[tuple[int, ...], ...]
     by_class: tuple[ClassScores, ...]
     reliability: Reliability

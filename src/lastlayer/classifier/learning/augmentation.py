@@ -18,6 +18,7 @@ from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.learning.batches import Batch, Examples
 from lastlayer.classifier.task import Task
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 NONE, AUTO = "none", "auto"
@@ -114,15 +115,10 @@ def augmentation(config: Config, spec: Any, journal: Journal) -> Augmentation | 
     if config.augment == NONE or not isinstance(spec, ImageSpec):
         return None
     if config.augment != AUTO:
-        journal.say(f"Augmentation: {config.augment} of timm.")
+        journal.say(Message("augment.policy", policy=config.augment))
         return Augmentation(config.augment, crop=False, mirror=False, seed=config.seed, spec=spec)
     colour = spec.channels == 3
-    mirrored = (
-        ", and every second one mirrored, because they are in colour"
-        if colour
-        else "; none is mirrored, because grey images are often writing"
-    )
-    journal.say(f"Augmentation: parts of 70 to 100 % of each image, {_AUTO} of timm{mirrored}.")
+    journal.say(Message("augment.colour" if colour else "augment.grey", policy=_AUTO))
     return Augmentation(_AUTO, crop=True, mirror=colour, seed=config.seed, spec=spec)
 
 
@@ -174,10 +170,9 @@ def mixing(config: Config, task: Task, journal: Journal) -> Mixing | None:
     names = [name for name in ("mixup", "cutmix") if getattr(config, name) > 0]
     if not names:
         return None
-    alphas = " and ".join(f"{name} (α = {getattr(config, name):g})" for name in names)
-    turns = ", one or the other in each batch" if len(names) > 1 else ""
-    journal.say(
-        f"Mixing: {alphas}{turns}: two images in one, their targets in the same shares; the training loss lies above "
-        "that of the images as they are."
-    )
+    one, *other = (f"{name} (α = {getattr(config, name):g})" for name in names)
+    alphas: str = one
+    if other:
+        alphas = Message("mixing.turns", alphas=Message("mixing.both", one=one, other=other[0]))
+    journal.say(Message("mixing", alphas=alphas))
     return Mixing(config, task)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.data.columns import TableSpec
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.learning import training
 from lastlayer.classifier.learning.batches import Batch, Examples
@@ -22,12 +21,13 @@ from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.classifier.learning.optimisation import SLOWER, step_size
-from lastlayer.classifier.learning.tracking import Trackers
+from lastlayer.classifier.learning.tracking import Trackers, following
 from lastlayer.classifier.learning.training import History
 from lastlayer.classifier.network import backbones
 from lastlayer.classifier.network.model import Network
 from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _NOTHING_LEARNT = (
@@ -79,11 +79,9 @@ def train(
     if first.interrupted or not config.finetune_epochs:
         return first
     slow = replace(config, lr=step_size(network, config)[0] / SLOWER, epochs=config.finetune_epochs)
-    journal.say(
-        f"Head trained: epoch {first.best_epoch} of {len(first.epochs)} has the lowest validation log-loss. "
-        f"Fine-tuning: backbone and head together, at most {plural(slow.epochs, 'epoch')} at a learning rate of "
-        f"{slow.lr:g}."
-    )
+    trained = {"best": first.best_epoch, "last": len(first.epochs)}
+    journal.say(Message("training.finetune", epochs=slow.epochs, rate=slow.lr, **trained))
+    trackers.follow(first.epochs)
     together = _joined(first, whole(slow))
     network.load_state_dict(together.best)
     return together
@@ -162,10 +160,7 @@ def _cached(
         found[name] = Features((features, *beside), rows.target)
     reader.to("cpu")
     width = found["train"].inputs[0].shape[1]
-    journal.say(
-        f"Frozen backbone: {width:,} features of {plural(sum(map(len, found.values())), 'row')} are computed once, and "
-        "the head is trained on them."
-    )
+    journal.say(Message("training.frozen", width=width, rows=sum(map(len, found.values()))))
     return found
 
 
@@ -182,15 +177,11 @@ def _head_of(network: Network) -> Network:
 def _joined(first: History, second: History) -> History:
     """Both trainings as one, with the better of their best epochs."""
     last = len(first.epochs)
-    lowest = min((epoch.validation_log_loss for epoch in first.epochs), default=float("inf"))
-    moved = [
-        replace(epoch, epoch=last + epoch.epoch, best=epoch.best and epoch.validation_log_loss < lowest)
-        for epoch in second.epochs
-    ]
-    better = any(epoch.best for epoch in moved)
+    epochs = following(first.epochs, second.epochs)
+    better = any(epoch.best for epoch in epochs[last:])
     return replace(
         first,
-        epochs=first.epochs + moved,
+        epochs=epochs,
         best=second.best if better else first.best,
         best_epoch=last + second.best_epoch if better else first.best_epoch,
         interrupted=second.interrupted,

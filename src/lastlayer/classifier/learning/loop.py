@@ -22,6 +22,7 @@ from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.classifier.network.model import Network
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _STEPS_BETWEEN_QUESTIONS = 16
@@ -128,7 +129,8 @@ class Loop:
         self.model.train()
         steps = len(self.order)
         batch: Batch
-        for batch in self.journal.track(self.batches, f"epoch {self.number}", steps, self.step):
+        doing = Message("training.progress", number=self.number)
+        for batch in self.journal.track(self.batches, doing, steps, self.step):
             self._step(batch)
             self.step += 1
             if self._asked_to_stop():
@@ -218,10 +220,8 @@ class Loop:
         self.optimizer.zero_grad()
         if self.helper.device.type == "cuda":
             torch.cuda.empty_cache()
-        self.journal.say(
-            f"The memory of {self.helper.device} is too small for {-(-rows // now):,} rows at a time: from here on "
-            f"each batch is computed in {self.parts} parts. A step still takes the gradient of {rows:,} rows."
-        )
+        at_once, device = -(-rows // now), str(self.helper.device)
+        self.journal.say(Message("training.memory", device=device, rows=at_once, parts=self.parts, batch=rows))
 
     def _may_ask(self) -> bool:
         """Several processes have to agree, which they ask each other now and then."""
@@ -236,12 +236,10 @@ class Loop:
         self.first_loss = loss
         nothing, prior = self.expected
         if not self.network.objective.is_plain:
-            self.journal.say(f"First batch: loss {loss:.4f}, which weights, focal factor or smoothing change.")
+            self.journal.say(Message("training.first_changed", loss=loss))
             return
-        self.journal.say(
-            f"First batch: loss {loss:.4f}. A head that knows nothing pays about ln {self.task.choices} = "
-            f"{nothing:.4f}; one that knows only the {self.task.frequencies} {prior:.4f}."
-        )
+        known = {"nothing": nothing, "frequencies": self.task.frequencies, "prior": prior}
+        self.journal.say(Message("training.first", loss=loss, choices=self.task.choices, **known))
 
     def finish(self) -> nn.Module:
         """The network as it was before the loop wrapped it, on the CPU."""

@@ -8,12 +8,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lastlayer.errors import LastLayerError, RunError
+from lastlayer.classifier.data.rows import plural
+from lastlayer.errors import ConfigError, LastLayerError, RunError
+from lastlayer.messages.wording import option
 
 
 def is_main() -> bool:
     """Whether this process is the one that speaks; also before the processes have met."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def on_cpu(device: str) -> bool:
+    """Whether to train on the CPU: Accelerate lets processes meet there only where it is told so."""
+    if device != "auto":
+        return device == "cpu"
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found is None or (found.type == "mps" and _started() > 1)
+
+
+def check_met(helper: Any) -> None:
+    """Refuse to train as one of several processes that know nothing of each other."""
+    if helper.num_processes != _started():
+        raise ConfigError(
+            f"{plural(_started(), 'process was', 'processes were')} started to train together, and on "
+            f"{helper.device.type} they cannot meet: say {option('device', 'cpu')}, or start one."
+        )
+
+
+def _started() -> int:
+    """By torchrun or `accelerate launch`; a batch system may set the one variable and not the other."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.keeping import Keeper
 from lastlayer.classifier.network.objective import Objective
 from lastlayer.errors import DataNotFoundError, LastLayerError, RunError
+from lastlayer.messages import Message
+from lastlayer.messages.kept import packed
 from lastlayer.messages.wording import option
 
 if TYPE_CHECKING:
@@ -114,7 +116,7 @@ def check(run: Path, earlier: Begun, now: Begun, journal: Journal) -> None:
         if now.versions.get(name) != version
     ]
     if other:
-        journal.say(f"Other versions than the run began with ({', '.join(other)}): last digits may differ.")
+        journal.say(Message("resume.versions", shown=other))
 
 
 def marks(begun: Begun, *, data: str, loss: Objective) -> dict[str, str]:
@@ -130,7 +132,7 @@ def newest(keeper: Keeper, journal: Journal) -> Checkpoint | None:
     """
     run = keeper.run
     if run is None or not checkpoints.exists(run):
-        journal.say("No checkpoint was written yet: the training begins at the beginning.")
+        journal.say(Message("resume.nothing"))
         return None
     flaws: list[str] = []
 
@@ -146,7 +148,7 @@ def newest(keeper: Keeper, journal: Journal) -> Checkpoint | None:
     name, checkpoint = found
     _check_marks(run, checkpoint.plain["about"], keeper.about)
     if flaws:
-        journal.say(f"Passed over the checkpoint {', '.join(flaws)}: the one before it, {name}, is whole.")
+        journal.say(Message("resume.passed_over", shown=flaws, name=name))
     return checkpoint
 
 
@@ -202,7 +204,7 @@ def fingerprint(rows: Rows, contents: Sequence[Hashable], parts: dict[str, list[
     return found.hexdigest()
 
 
-def captured(loop: "Loop", history: "History", about: dict[str, str], notes: list[str]) -> Checkpoint:
+def captured(loop: "Loop", history: "History", about: dict[str, str], notes: list[Message]) -> Checkpoint:
     """The state of a training between two steps; every process has to ask."""
     helper = loop.helper
     optimizer = loop.optimizer.state_dict()["state"]
@@ -234,7 +236,7 @@ def captured(loop: "Loop", history: "History", about: dict[str, str], notes: lis
             "best_epoch": history.best_epoch,
             "best_is_current": best_is_current,
             "seconds": loop.seconds(),
-            "notes": notes,
+            "notes": packed(notes),
         },
     )
 
@@ -286,9 +288,9 @@ def _own(loop: "Loop") -> dict[str, Tensor]:
     return found
 
 
-def where(checkpoint: Checkpoint, steps: int) -> str:
+def where(checkpoint: Checkpoint, steps: int) -> Message:
     """A checkpoint's place in words."""
     epoch, step = checkpoint.plain["epoch"], checkpoint.plain["step"]
     if step == 0:
-        return f"after epoch {epoch - 1}"
-    return f"in epoch {epoch}, after {step:,} of its {plural(steps, 'step')}"
+        return Message("resume.after", epoch=epoch - 1)
+    return Message("resume.within", epoch=epoch, step=step, steps=steps)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lastlayer.classifier.config import Config
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
 from lastlayer.classifier.learning import optimisation, processes, resuming
@@ -24,6 +23,8 @@ from lastlayer.classifier.network.members import MEMBERS
 from lastlayer.classifier.network.model import Network
 from lastlayer.decisions import log_loss
 from lastlayer.errors import ConfigError, DataError
+from lastlayer.messages import Message
+from lastlayer.messages.kept import unpacked
 from lastlayer.messages.wording import option
 
 __all__ = [
@@ -67,12 +68,13 @@ def accelerator(config: Config, run: Path | None = None) -> Any:
     # A static graph lets the processes train a backbone that does not use all of its weights.
     together = accelerate.DistributedDataParallelKwargs(static_graph=True)
     helper = accelerate.Accelerator(
-        cpu=config.device == "cpu",
+        cpu=processes.on_cpu(config.device),
         mixed_precision=config.precision,
         kwargs_handlers=[together],
         log_with=list(config.track) or None,
         project_dir=None if run is None else run,
     )
+    processes.check_met(helper)
     if config.precision == "fp16" and helper.device.type == "cpu":
         raise ConfigError(
             f"{option('precision', 'fp16')} needs a GPU, and training runs on the CPU here: take "
@@ -122,16 +124,12 @@ def train(
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
     if network.held_out() is not None and len(validation) < FEW:
-        journal.say(
-            f"Validation log-loss: of {plural(len(validation), 'validation row')}, and of "
-            f"{plural(len(rows), 'training row')}, each by the one of {MEMBERS} networks that has not seen it."
-        )
+        journal.say(Message("training.members", validation=len(validation), rows=len(rows), members=MEMBERS))
     grows, decay = optimisation.decay_grows(network, config), optimisation.step_size(network, config)[1]
     if grows:
-        journal.say(
-            f"Weight decay: {decay:g}, and {optimisation.GROWTH:g} times as much after each epoch that does not lower "
-            f"the validation log-loss, at most {optimisation.MOST_DECAY:g}; {option('weight_decay')} would fix it."
-        )
+        factor, most = optimisation.GROWTH, optimisation.MOST_DECAY
+        fixing = option("weight_decay")
+        journal.say(Message("training.decay", decay=decay, factor=factor, most=most, option=fixing))
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
@@ -166,7 +164,6 @@ def train(
         loop.next_epoch()
         if keeper.due(after_epoch=True):
             keep()
-    trackers.end()
     loop.finish().load_state_dict(history.best)
     return history
 
@@ -183,8 +180,8 @@ def _seconds_left(history: History, config: Config) -> float:
 
 def _go_on(checkpoint: Checkpoint, steps: int, journal: Journal) -> None:
     """What the training has said so far is kept, and not said again."""
-    journal.notes.extend(checkpoint.plain["notes"])
-    journal.say(f"Resumed {resuming.where(checkpoint, steps)}.")
+    journal.notes.extend(unpacked(checkpoint.plain["notes"]))
+    journal.say(resuming.where(checkpoint, steps))
 
 
 def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation: Examples, history: History) -> Epoch:
@@ -204,13 +201,12 @@ def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation
 
 
 def _diverged(number: int, loss: float, rate: float, history: History, journal: Journal) -> None:
-    said = (
-        f"the training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
-        f"(now {rate:g})."
-    )
     if not history.epochs:
-        raise DataError(said[0].upper() + said[1:])
-    journal.say(f"Stopped: {said} The best epoch so far is kept.")
+        raise DataError(
+            f"The training loss became {loss} in epoch {number}: the steps are too large. Lower {option('lr')} "
+            f"(now {rate:g})."
+        )
+    journal.say(Message("training.diverged", loss=str(loss), epoch=number, option=option("lr"), rate=rate))
 
 
 def shared_logits(network: nn.Module, examples: Examples, device: Any, helper: Any, workers: int = 0) -> Tensor:

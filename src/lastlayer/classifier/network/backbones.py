@@ -16,6 +16,7 @@ from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.network.members import TableMembers
 from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 SMALL_CNN, MLP, MLPS, NGRAMS = "small-cnn", "mlp", "mlps", "ngrams"
@@ -65,10 +66,7 @@ def for_columns(config: Config, spec: TableSpec, journal: Journal) -> str:
     if not encoder_names.is_encoder(name):
         return NGRAMS
     if not config.pretrained and not encoder_names.in_folder(name):
-        journal.say(
-            f"Backbone: {name} without its published weights: it starts from scratch, which needs much data. With "
-            f"{option('pretrained', True)} it starts from them."
-        )
+        journal.say(Message("backbone.scratch", name=name, option=option("pretrained", True)))
     return name
 
 
@@ -80,11 +78,8 @@ def choose(config: Config, kind: str, own_size: int, journal: Journal) -> tuple[
     if name == "auto":
         small = own_size <= _SMALL_IMAGE and not config.pretrained
         name = SMALL_CNN if small else _DEFAULT_TIMM
-        hint = f" With {option('pretrained', True)} it starts from published weights."
-        journal.say(
-            f"Backbone: {name}, because the images are about {own_size} pixels wide."
-            f"{'' if small or config.pretrained else hint}"
-        )
+        hint = "" if small or config.pretrained else Message("backbone.hint", option=option("pretrained", True))
+        journal.say(Message("backbone.size", name=name, pixels=own_size, hint=hint))
     if name == SMALL_CNN:
         return name, config.image_size or max(8, min(own_size, _SMALL_IMAGE))
     return name, config.image_size or _timm_size(name, own_size)
@@ -144,11 +139,8 @@ def _timm(name: str, spec: ImageSpec, pretrained: bool, journal: Journal | None)
                 model = timm.create_model(name, pretrained=True, **options)
         except Exception as error:  # noqa: BLE001 - the hub's client raises its own errors and its carriers'
             if journal is not None:
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-                journal.say(
-                    f"The published weights of {name} cannot be had ({reason}): training starts from scratch, "
-                    "which needs more data and more epochs."
-                )
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120].rstrip(". ")
+                journal.say(Message("backbone.no_weights", name=name, reason=reason))
     has_weights = model is not None
     model = timm.create_model(name, pretrained=False, **options) if model is None else model
     network = Published(Standardise(spec), model)

@@ -10,6 +10,7 @@ from lastlayer.classifier.data.tokens import Tokens
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import ConfigError
+from lastlayer.messages import Message
 
 
 def build(tokens: Tokens, backbone: str, *, pretrained: bool, journal: Journal | None) -> "Encoder":
@@ -28,7 +29,8 @@ def build(tokens: Tokens, backbone: str, *, pretrained: bool, journal: Journal |
     with explained(backbone, in_folder(backbone)):
         model = transformers.AutoModel.from_pretrained(source.place, dtype=torch.float32)
     if journal is not None:
-        journal.say(f"Weights: those of {backbone}, {sum(map(Tensor.numel, model.parameters())):,} numbers.")
+        numbers = sum(map(Tensor.numel, model.parameters()))
+        journal.say(Message("backbone.weights", name=backbone, numbers=numbers))
     return Encoder(model, config)
 
 

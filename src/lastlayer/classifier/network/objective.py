@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import unweighting
 from lastlayer.errors import ConfigError, DataNotFoundError, did_you_mean
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 BALANCED = "balanced"
@@ -107,25 +109,25 @@ def objective(config: Config, task: Task, counts: Sequence[int], rows: int) -> O
     return Objective(weight, pos_weight, config.focal_gamma, config.label_smoothing, config.z_loss)
 
 
-def said(found: Objective, task: Task) -> str | None:
+def said(found: Objective, task: Task) -> Message | None:
     """The options in one sentence, or None where there are none."""
     parts = []
     if found.weight is not None:
-        parts.append("classes weighted " + examples(_named(task.names, found.weight), 8))
+        parts.append(Message("objective.classes", shown=few(_named(task.names, found.weight), 8)))
     if found.pos_weight is not None:
         names = task.names[1:] if task.kind == "binary" else task.names
-        parts.append("yes weighted " + examples(_named(names, found.pos_weight), 8))
+        parts.append(Message("objective.yes", shown=few(_named(names, found.pos_weight), 8)))
     if found.focal_gamma:
-        parts.append(f"focal factor (1 − p)^{found.focal_gamma:g}")
+        parts.append(Message("objective.focal", gamma=found.focal_gamma))
     if found.label_smoothing:
-        parts.append(f"targets smoothed by {found.label_smoothing:g}")
+        parts.append(Message("objective.smoothing", share=found.label_smoothing))
     if found.z_loss:
-        parts.append(f"z-loss {found.z_loss:g}")
+        parts.append(Message("objective.z_loss", factor=found.z_loss))
     if not parts:
         return None
     weighted = found.weight is not None or found.pos_weight is not None
-    taken_off = " Weights are taken off the logits again where the epoch is chosen." if weighted else ""
-    return f"Loss: {'; '.join(parts)}.{taken_off}"
+    together = reduce(lambda one, rest: Message("objective.joined", one=one, rest=rest), parts)
+    return Message("objective", parts=together, weights=Message("objective.taken_off") if weighted else "")
 
 
 def portable(config: Config, found: Objective, task: Task) -> Config:

@@ -27,6 +27,7 @@ from lastlayer.decisions import (
     share_interval,
 )
 from lastlayer.errors import ConfigError, OptionError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _MICRO = "micro_"
@@ -45,8 +46,8 @@ class Fitted:
     """
 
     policy: Policy
-    calibration: str
-    said: tuple[str, ...]
+    calibration: Message
+    said: tuple[Message, ...]
     facts: dict[str, Any]
 
 
@@ -192,7 +193,7 @@ def decided_again(policy: Policy, logits: Tensor, target: Tensor, task: Task, co
         )
         if policy.sets is not None:
             said.append(sentences.sets(policy.sets, len(logits), task))
-    return Fitted(policy, "", tuple(said), facts)
+    return Fitted(policy, sentences.divided(policy), tuple(said), facts)
 
 
 def decided(policy: Policy, logits: Tensor, target: Tensor) -> Decided | None:

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lastlayer.classifier.data.rows import examples
 from lastlayer.classifier.network.model import ModelSpec
 from lastlayer.classifier.task import Task
 from lastlayer.decisions import ABSTAINED, Policy
 from lastlayer.explanation import Trace, explain
+from lastlayer.messages import Message, few
 
 
 def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str) -> Trace:
@@ -25,7 +25,9 @@ def explained(logits: Tensor, target: Tensor | None, spec: ModelSpec, name: str)
     context = {"input": name, **_decided(policy.decide(alone)[0], policy, task)}
     if trace.kind == "multiclass":
         facts = trace["decision"].facts
-        context["runner_up"] = f"{facts['winner']} by {float(facts['margin']):.1f} nats over {facts['second']}"
+        margin = float(facts["margin"])
+        names = {"winner": facts["winner"], "second": facts["second"]}
+        context["runner_up"] = Message("decisions.runner_up", margin=margin, **names)
     return replace(trace, context=context)
 
 
@@ -44,10 +46,11 @@ def _decided(decision: Tensor, policy: Policy, task: Task) -> dict[str, str]:
             name for name, is_open in zip(task.names, left.tolist(), strict=True) if is_open
         )
     elif bool(left.any()):
-        context["prediction"] = "left undecided"
+        context["prediction"] = Message("decisions.undecided")
     if policy.cost is not None:
-        context["decided_by"] = "the least expected cost"
+        context["decided_by"] = Message("decisions.cost")
     elif policy.thresholds is not None and _one_threshold(policy) is None:
         limits = zip(task.names[-len(policy.thresholds) :], policy.thresholds, strict=True)
-        context["decided_by"] = "thresholds of " + examples([f"{name} {limit:.4f}" for name, limit in limits], 6)
+        shown = few([f"{name} {limit:.4f}" for name, limit in limits], 6)
+        context["decided_by"] = Message("decisions.thresholds", shown=shown)
     return context

@@ -1,9 +1,10 @@
 """Predictions in a file, written as they come: beside it until all are there, so that a killed run can go on.
 
 Beside `out.csv` stand `.out.csv.part`, what is written so far, and `.out.csv.part.json`, how much of it counts: rows,
-bytes, and what identifies model, inputs and settings. Whoever goes on cuts the file there. A Parquet file cannot grow
-after its end, so its part is a row of Arrow streams, and the last step writes the file from them: in groups of as many
-rows whatever chunks they came in.
+bytes, and what identifies model, inputs and settings. Whoever goes on cuts the file there. A file that is there
+already, and a part that somebody stopped, are never lost unless somebody says so. A Parquet file cannot grow after its
+end, so its part is a row of Arrow streams, and the last step writes the file from them: in groups of as many rows
+whatever chunks they came in.
 """
 
 import errno
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, Self
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import cannot_write
 from lastlayer.classifier.predicting.prediction import as_csv, as_jsonl, check_format
-from lastlayer.errors import RunError
+from lastlayer.errors import RunError, SaveError
 from lastlayer.messages.wording import option
 
 _SECONDS = 1.0  # between two notes of how far it is: what a kill costs at most
@@ -43,6 +44,8 @@ class Output:
         about: What identifies model, inputs and settings; only a run with the same may go on.
         resume: Go on where an earlier run stopped, if one did.
         keep_formulas: Leave cells of CSV that a spreadsheet takes for formulas as they are.
+        overwrite: Put it in the place of a file that is there, and begin anew where a part is left and `resume` is not
+            said.
 
     Attributes:
         at: How far it is.
@@ -51,21 +54,36 @@ class Output:
     Raises:
         ConfigError: the ending names no format.
         RunError: the earlier run had another model, other inputs or other settings.
-        SaveError: the file cannot be written there.
+        SaveError: the file cannot be written there, or stands there already.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any], *, resume: bool = False, keep_formulas: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        about: dict[str, Any],
+        *,
+        resume: bool = False,
+        keep_formulas: bool = False,
+        overwrite: bool = False,
+    ) -> None:
         check_format(path)
         self.path, self.keep_formulas = path, keep_formulas
         self.kind = path.suffix.lower()
         self.part = path.with_name(f".{path.name}.part")
         self.state = path.with_name(f".{path.name}.part.json")
         self.about = {"format": _FORMAT, **about, "keep_formulas": keep_formulas}
+        self.overwrite = overwrite
         self.at = At()
         self.file: Any = None
         self.begun = os.path.isfile(self.state)  # noqa: PTH113 - answers for names that are too long, too
         if resume and self.begun:
             self.at = self._take_up()
+        elif self.begun and not overwrite:
+            raise SaveError(
+                f"{path.name} was begun by an earlier prediction, which was stopped: {option('resume', True)} goes on "
+                f"with it, {option('overwrite', True)} begins anew."
+            )
+        self._refuse_existing()
         try:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -79,6 +97,13 @@ class Output:
             raise cannot_write(path, error) from error
         self.noted = time.monotonic()
 
+    def _refuse_existing(self, whole: str = "") -> None:
+        if not self.overwrite and os.path.isfile(self.path):  # noqa: PTH113 - as above
+            raise SaveError(
+                f"{self.path} is there already, and a file is never written over another unasked.{whole} Name a "
+                f"new file with {option('output')}, or say {option('overwrite', True)}."
+            )
+
     def _take_up(self) -> At:
         """How far the earlier run came."""
         try:
@@ -86,6 +111,7 @@ class Output:
             about, digest = dict(state["about"]), bytes.fromhex(state["digest"])
             at = At(int(state["rows"]), int(state["errors"]), int(state["bytes"]), digest)
             there = self.part.stat().st_size
+            self.overwrite = self.overwrite or bool(state.get("overwrite"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{self.state} does not say how far the prediction came ({error}). {_anew()}") from error
         if there < at.size:
@@ -95,7 +121,8 @@ class Output:
             if then != now:
                 raise RunError(
                     f"{self.path.name} was begun with another {name.replace('_', ' ')}: {_short(then)} then, "
-                    f"{_short(now)} now. Go on with the same, or leave out {option('resume', True)} to start again."
+                    f"{_short(now)} now. Go on with the same, or say {option('overwrite', True)} instead of "
+                    f"{option('resume', True)} to begin anew."
                 )
         return at
 
@@ -136,6 +163,7 @@ class Output:
         try:
             self._note()
             self.file.close()
+            self._refuse_existing(f" All rows are in {self.part.name}.")  # it may have come since
             whole = self.part
             if self.kind == ".parquet":
                 whole = self.part.with_suffix(".whole")
@@ -165,6 +193,7 @@ class Output:
         os.fsync(self.file.fileno())
         state = {
             "about": self.about,
+            "overwrite": self.overwrite,
             "rows": self.at.rows,
             "errors": self.at.errors,
             "bytes": self.at.size,
@@ -181,7 +210,7 @@ class Output:
 
 
 def _anew() -> str:
-    return f"Leave out {option('resume', True)} to start again."
+    return f"Say {option('overwrite', True)} instead of {option('resume', True)} to begin anew."
 
 
 def _short(value: object) -> str:

@@ -24,15 +24,14 @@ _KINDS = {
 }
 
 
-def card(facts: Facts, data: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+def card(facts: Facts, versions: Mapping[str, str]) -> str:
     """Return the model card as Markdown.
 
     Args:
         facts: What the report is written from.
-        data: What data.json holds: rows and classes of each split.
         versions: Of the libraries under the model.
     """
-    name, found = Path(facts.data_name).name, facts.evaluation
+    name, found, data = Path(facts.data_name).name, facts.evaluation, facts.data
     head = need("yaml").safe_dump(_head(facts, name), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{head}---",
@@ -50,7 +49,7 @@ def card(facts: Facts, data: Mapping[str, Any], versions: Mapping[str, str]) -> 
         "## Licence\n\nNot stated: nobody has said under which terms this model, or the data that it was trained on, "
         "may be used. Ask who made it. (`license: unknown` above says the same to the hub; write the terms there.)",
         _load(facts),
-        "## What was decided in training\n\n" + "\n".join(f"- {markdown(note)}" for note in facts.notes),
+        "## What was decided in training\n\n" + "\n".join(f"- {markdown(note)}" for note in data["notes"]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -126,6 +125,7 @@ def _use(facts: Facts) -> str:
 
 
 def _data(facts: Facts, data: Mapping[str, Any]) -> str:
+    left_out = data["left_out"]
     rows: dict[str, int] = {name: count for name, count in data.get("rows", {}).items() if count}
     counts: Mapping[str, Mapping[str, int]] = data.get("classes", {})
     splits = [name for name in rows if name in counts]
@@ -135,7 +135,7 @@ def _data(facts: Facts, data: Mapping[str, Any]) -> str:
     ]
     lines.append(["**rows**", *(f"{rows[split]:,}" for split in splits)])
     more = f"\n\n{len(names) - _MOST_CLASSES:,} more classes stand in model.json." if len(names) > _MOST_CLASSES else ""
-    out = f" {plural(len(facts.left_out), 'row')} could not be used; data.json names each." if facts.left_out else ""
+    out = f" {plural(len(left_out), 'row')} could not be used; data.json names each." if left_out else ""
     return (
         f"## Data\n\nTrained on {markdown(Path(facts.data_name).name)}. Each split serves one purpose: training fits "
         f"the weights, validation chooses the epoch, calibration the temperature and the decisions, test "

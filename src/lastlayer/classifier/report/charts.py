@@ -11,6 +11,7 @@ from lastlayer.decisions import Bin, Reliability
 
 _ENGLISH = Said()
 _WIDTH, _HEIGHT = 420, 260
+_LEAST_TICKS = 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 36
 
 
@@ -37,8 +38,13 @@ class _Frame(NamedTuple):
     def y_ticks(self) -> list[float]:
         if not self.log_y:
             return _ticks(self.low_y, self.high_y)
-        powers = range(math.ceil(math.log10(self.low_y)), math.floor(math.log10(self.high_y)) + 1)
-        return [10.0**power for power in powers]
+        powers = range(math.floor(math.log10(self.low_y)), math.floor(math.log10(self.high_y)) + 1)
+        for steps in ((1,), (1, 3), (1, 2, 5)):  # few powers of ten need numbers between
+            found = [float(f"{step}e{power}") for power in powers for step in steps]
+            found = [value for value in found if self.low_y <= value <= self.high_y]
+            if len(found) >= _LEAST_TICKS:
+                break
+        return found
 
 
 def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float, say: Said = _ENGLISH) -> str:
@@ -47,7 +53,7 @@ def loss_curves(epochs: Sequence[Epoch], best_epoch: int, log_classes: float, sa
         return ""
     losses = [loss for e in epochs for loss in (e.train_loss, e.validation_log_loss) if 0 < loss < math.inf]
     highest = min(max([log_classes, *losses]), 3 * log_classes)
-    lowest = max(min([log_classes / 10, *losses]), highest / 10_000)
+    lowest = max(min([log_classes / 2, *losses]), highest / 10_000)
     frame = _Frame(1, max(len(epochs), 2), lowest / 1.5, highest * 1.5, log_y=True)
     parts = [
         *_axes(frame, say("axis.epoch"), say("axis.loss"), whole_x=True),

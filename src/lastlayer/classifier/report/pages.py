@@ -1,10 +1,10 @@
 """The report of a run, as one HTML file that needs no network."""
 
 import base64
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from lastlayer.classifier.evaluation.scores import ORDER
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch
 from lastlayer.classifier.network.model import ModelSpec
+from lastlayer.classifier.policy import sentences
 from lastlayer.classifier.report import charts, views
+from lastlayer.classifier.report.data_section import data_section
+from lastlayer.classifier.report.folds_section import folds_section
 from lastlayer.classifier.report.said import Said
 from lastlayer.explanation import Trace
 from lastlayer.explanation.html import fragment
-from lastlayer.messages import text
+from lastlayer.messages import Message, said, text
 
 SCORES = {name: (text(f"score.{name}"), text(f"score.{name}.about")) for name in ORDER}
+_FLAG = re.compile(r"--[a-z][a-z-]*[a-z]")
 _PICTURE = 192  # longest side, in pixels, of a picture in the report
 
 
@@ -38,8 +42,7 @@ class Facts:
         epochs: Of the training.
         best_epoch: The one kept.
         calibration: One sentence on the temperature.
-        notes: What was decided, in order.
-        left_out: Rows that could not be used, by name and reason.
+        data: What data.json holds: rows of each split, findings, notes, rows left out, cross-validated scores.
         evaluation: Of the test rows, or of the validation rows where there are none.
         rows: The rows that were evaluated; None where only what the run keeps of them is there.
         find: Opens one of them by name where `rows` is None, if its data still stands where it stood.
@@ -53,9 +56,8 @@ class Facts:
     config: Config
     epochs: Sequence[Epoch]
     best_epoch: int
-    calibration: str
-    notes: Sequence[str]
-    left_out: Sequence[dict[str, str]]
+    calibration: Message
+    data: Mapping[str, Any]
     evaluation: Evaluation
     rows: Rows | None
     explained: Trace
@@ -66,7 +68,7 @@ class Facts:
 
 def report(facts: Facts, language: str = "en") -> str:
     """Return the report as HTML, in English or Korean."""
-    found = facts.evaluation
+    found, decides = facts.evaluation, sentences.decides(facts.spec.policy, facts.spec.task)
     say = Said(language)
     return str(
         _template().render(
@@ -78,26 +80,31 @@ def report(facts: Facts, language: str = "en") -> str:
             subtitle=say("subtitle", backbone=facts.spec.backbone, activation=facts.spec.task.activation,
                          date=facts.written),
             scores=views.scores(found, say),
+            decides=decides.into(language) if decides is not None else "",
             split=say(f"split.{found.split}") if found.split in ("test", "validation") else found.split,
-            reasons=[(say.score(name), reason) for name, reason in found.undefined.items()],
+            reasons=[(say.score(name), reason.into(language)) for name, reason in found.undefined.items()],
             scale=views.scale(found, say),
             curves=_safe(charts.loss_curves(facts.epochs, facts.best_epoch, found.log_classes, say)),
             curve_note=say("curves.kept", epoch=facts.best_epoch, last=facts.epochs[-1].epoch if facts.epochs else 0),
             reliability=_safe(charts.reliability_diagram(found.reliability, say)),
-            calibration=facts.calibration if language == "en" else views.temperature(facts.spec.policy, say),
+            calibration=facts.calibration.into(language),
             risk=_safe(charts.risk_curve(found.risk, say)),
             costs=views.costs(found),
             confusion=views.confusion(found),
             confused=found.confused()[: views.MOST_CONFUSED],
             classes=views.classes(found),
-            worst=[_example(example, facts) for example in found.worst],
+            worst=[_example(example, facts, language) for example in found.worst],
             explained={
                 "name": facts.explained.context["input"],
                 "picture": _picture(*_opened(facts, facts.explained_row, str(facts.explained.context["input"]))),
                 "trace": _safe(fragment(facts.explained, language)),
             },
-            notes=facts.notes,
-            left_out=facts.left_out,
+            notes=[said(note, language) for note in facts.data["notes"]],
+            left_out=[
+                {name: said(value, language) for name, value in row.items()} for row in facts.data["left_out"]
+            ],
+            data=data_section(facts.data, say),
+            folds=folds_section(facts.data.get("cross_validation"), say),
             settings=_settings(facts.config),
         )
     )  # fmt: skip
@@ -105,9 +112,16 @@ def report(facts: Facts, language: str = "en") -> str:
 
 @cache
 def _template() -> Any:
-    environment = need("jinja2").Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    source = files("lastlayer.classifier.report").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source)
+    jinja = need("jinja2")
+    loader = jinja.PackageLoader("lastlayer.classifier.report", "")
+    environment = jinja.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["flags"] = _flags
+    return environment.get_template("report.html.j2")
+
+
+def _flags(sentence: str) -> Any:
+    """A sentence as HTML whose flags of the command line are never broken between lines."""
+    return _safe(_FLAG.sub(r"<code>\g<0></code>", str(need("markupsafe").escape(sentence))))
 
 
 def _safe(html: str) -> Any:
@@ -121,16 +135,18 @@ def _opened(facts: Facts, row: int, name: str) -> tuple[Rows | None, int]:
     return (None if facts.find is None else facts.find(name)), 0
 
 
-def _example(example: Example, facts: Facts) -> dict[str, Any]:
+def _example(example: Example, facts: Facts, language: str) -> dict[str, Any]:
     rows, row = _opened(facts, example.row, example.name)
     return {
         "name": example.name,
-        "prediction": example.prediction,
-        "target": example.target,
+        "prediction": said(example.prediction, language),
+        "target": said(example.target, language),
         "right": example.prediction == example.target,
         "probability": f"{example.probability:.3f}",
         "loss": f"{example.loss:.3f}",
         "choices": example.choices,
+        "words": example.words,
+        "words_push": example.words_push,
         "picture": _picture(rows, row),
         "cells": list(rows.data[row].items()) if rows is not None and rows.kind == "table" else None,
     }

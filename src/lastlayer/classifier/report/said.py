@@ -15,6 +15,10 @@ class Said:
         """The text in this language."""
         return messages.text(f"report.{id}", self.language, **values)
 
+    def text(self, id: str, **values: object) -> str:
+        """A text that is not the report's alone, by its whole id."""
+        return messages.text(id, self.language, **values)
+
     def score(self, name: str) -> str:
         """What a score is called."""
         return messages.text(f"score.{name}", self.language)

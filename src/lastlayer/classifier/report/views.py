@@ -5,7 +5,6 @@ from typing import Any
 
 from lastlayer.classifier.evaluation import ClassScores, Evaluation
 from lastlayer.classifier.report.said import Said
-from lastlayer.decisions import Policy
 
 MOST_CONFUSED = 8
 _WHOLE_MATRIX = 30  # more classes than this: only what is confused most
@@ -42,16 +41,6 @@ def scale(found: Evaluation, say: Said) -> dict[str, Any]:
         ],
         "said": say("loss.worse") if lost else say("loss.choices", choices=f"{found.effective_choices:.2f}"),
     }
-
-
-def temperature(policy: Policy, say: Said) -> str:
-    """What logits are divided by."""
-    if isinstance(policy.temperature, tuple):
-        low, high = min(policy.temperature), max(policy.temperature)
-        if low == high:
-            return say("temperature", temperature=f"{low:.4f}")
-        return say("temperature.labels", low=f"{low:.4f}", high=f"{high:.4f}")
-    return say("temperature", temperature=f"{policy.temperature:.4f}")
 
 
 def costs(found: Evaluation) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Any
 from lastlayer.diagnosis.finding import Finding, Location, found
 from lastlayer.diagnosis.registry import run
 from lastlayer.diagnosis.report import Report, Selection, reason
-from lastlayer.diagnosis.said import Said, say
+from lastlayer.diagnosis.said import say
 from lastlayer.diagnosis.source.flow import Flow, Scope, follow, inside
 from lastlayer.errors import DataNotFoundError
+from lastlayer.messages import Message
 
 _NOQA = re.compile(r"#\s*noqa(?::\s*(?P<codes>[A-Z]+[0-9]*(?:[,\s]+[A-Z]+[0-9]*)*))?", re.IGNORECASE)
 _WORDS = re.compile(r"torch|lastlayer|logits|tokenizer|perplexity")
@@ -106,7 +107,7 @@ class SourceFile:
         return False
 
 
-def read(path: Path) -> SourceFile | Said:
+def read(path: Path) -> SourceFile | Message:
     """Parse a file, or say why it cannot be."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -145,12 +146,12 @@ def examine(
         DataNotFoundError: there is no such file.
     """
     findings: list[Finding] = []
-    reasons: list[Said] = []
+    reasons: list[Message] = []
     files = relevant = 0
     for path in paths:
         file = read(Path(path))
         files += 1
-        if isinstance(file, Said):
+        if isinstance(file, Message):
             reasons.append(file)
             continue
         if not _WORDS.search(file.text):

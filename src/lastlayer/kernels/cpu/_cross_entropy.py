@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from struct import Struct
+from struct import Struct, unpack
 from typing import NamedTuple
 
 import torch
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from lastlayer.kernels._options import Options, OutOfRangeError, Rows
 from lastlayer.kernels.cpu import _compile, _memory, _threads
-from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, row_stride, rows_of, rows_per_task
-from lastlayer.kernels.cpu._small import UP_TO, Plan, Table
+from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, room_per_row, row_stride, rows_of, rows_per_task
+from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _cross_entropy as eager
 
 # Addresses, sizes and flags, then the numbers of the options: as native/cross_entropy.py has them.
 _WORDS = Struct("20q11d")
 _NO_SCALES = (0.0,) * 5
-_SUMS = 5  # that a forward leaves of each task: losses, weights, penalties, rows that count, indices that name no class
+_SUMS = 4  # that a forward leaves of each task: losses, penalties, rows that count, indices that name no class
 
 
 def cross_entropy(
@@ -102,21 +102,14 @@ def _forward(
         *call.head, saved.data_ptr(), address(per_row), address(lse), _threads.address_of(partial), 0, 0, 0,
         *call.tail, *_NO_SCALES,
     )  # fmt: skip
-    losses, weights, penalties, counted, unnamed = _threads.sums_of(partial, _SUMS)
-    if unnamed and options.read:
-        raise OutOfRangeError
-    empty = float(options.empty == "zero")
-    divisors = (weights if weight is not None and not call.spec[4] else counted) or empty, counted or empty
+    sums = _threads.sums_of(partial, _SUMS)
+    weighed = _weighed(call) if weight is not None and not call.spec[4] else None
+    total, divisors = _reduced(sums, weighed, options)
     # A small call is kept as it stands. A large one would hold on to logits that a checkpoint wants to let go.
     kept = (saved, call if call.work <= UP_TO else None, divisors)
     if per_row is not None:
         loss = per_row.to(options.dtype).reshape(logits.shape[:-1])
     else:
-        total = losses + penalties
-        if options.reduction == "mean":
-            total = _quotient(losses, divisors[0])
-            if options.z_loss:
-                total += _quotient(penalties, divisors[1])
         loss = torch.scalar_tensor(total, dtype=options.dtype)
     if lse is None:
         return (loss,), kept
@@ -154,20 +147,54 @@ def _backward(
     return result if logits.dim() == 2 else result.reshape(logits.shape)
 
 
-# Places of words that differ from call to call, and those of the results, counted in words.
+# Loss and gradient in one read. Small calls write the words of their plan anew.
+
 _LOGITS, _TARGETS, _GRADIENT, _UPSTREAM = 5, 7, 19, 28
-_UNNAMED, _LOSS = 31 + 4, 31 + 5
-_PLANS = Table[Plan]()
+_UNNAMED, _LOSS = 31 + 3, 31 + 4
+_PLANS, _GUESSES = Table[Plan](), Table[_autograd.Guess]()
 
 
 def _early(x: Tensor, target: Tensor, weight: Tensor | None, options: Options, wanted: bool) -> _autograd.Early | None:
-    """A small call, by `both`."""
-    if weight is not None or options.with_lse or options.reduction == "none":
+    if options.with_lse or options.reduction == "none" or target.is_floating_point():
         return None
     key = (x.shape, x.dtype, target.dtype, options)
-    plan = _PLANS.get(key) or _planned(key, x, target, options)
-    if plan is None or x.is_neg() or not (x.is_contiguous() and target.is_contiguous()):
+    if weight is None and 0 < x.numel() <= UP_TO and x.dim() == 2:
+        return _small(key, x, target, options, wanted)
+    if not wanted or x.numel() <= UP_TO or saved_elsewhere():
         return None
+    guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
+    return _large(x, target, weight, options, guess) if guess.is_good() else None
+
+
+def _large(
+    logits: Tensor, target: Tensor, weight: Tensor | None, options: Options, guess: _autograd.Guess
+) -> _autograd.Early:
+    call, upstream = _call(logits, target, weight, options), guess.value
+    weighed = None if weight is None else _weighed(call)
+    gradient = _memory.empty(call.z, *call.z.shape)
+    partial, saved = bytearray(8 * (_SUMS + 1) * call.tasks), torch.empty((2, call.rows), dtype=torch.float64)
+    size = room_per_row(call.z.shape[1], call.spec[1])
+    room = torch.empty(size * torch.get_num_threads(), dtype=torch.uint8)
+    _threads.run(
+        _compile.kernel("cross_entropy.both", *call.spec), _WORDS, call.tasks, call.work,
+        *call.head, saved.data_ptr(), 0, 0, _threads.address_of(partial), room.data_ptr(), size, gradient.data_ptr(),
+        *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options),
+    )  # fmt: skip
+    total, _ = _reduced(_threads.sums_of(partial[: 8 * _SUMS * call.tasks], _SUMS), weighed, options)
+    gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)
+    return _autograd.Early((torch.scalar_tensor(total, dtype=options.dtype),), gradient, upstream, guess)
+
+
+def _ends(options: Options) -> tuple[float, float]:
+    return float(options.reduction == "mean"), float(options.empty == "zero")
+
+
+def _small(
+    key: tuple[object, ...], x: Tensor, target: Tensor, options: Options, wanted: bool
+) -> _autograd.Early | None:
+    if x.is_neg() or not (x.is_contiguous() and target.is_contiguous()):
+        return None
+    plan = _PLANS.get(key) or _planned(key, x, target, options)
     workspace = plan.take()
     words, doubles = workspace.integers, workspace.doubles
     gradient = torch.empty_like(x) if wanted else None
@@ -182,16 +209,37 @@ def _early(x: Tensor, target: Tensor, weight: Tensor | None, options: Options, w
     return _autograd.Early((torch.scalar_tensor(loss, dtype=options.dtype),), gradient, upstream, plan.guess)
 
 
-def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: Options) -> Plan | None:
-    small = 0 < x.numel() <= UP_TO and x.dim() == 2 and not target.is_floating_point()
-    if not small:
-        return None
+def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: Options) -> Plan:
     call = _call(x, target, None, options)
-    ends = float(options.reduction == "mean"), float(options.empty == "zero")
-    words = 0, call.tasks, *call.head, *(0,) * 7, *call.tail, 0.0, 0.0, 1.0, *ends
-    kernel, room = _compile.kernel("cross_entropy.both", *call.spec), 8 * (_SUMS + 1)
-    places = {16: 0, 13: room}  # the sums, and behind them what is saved of the rows
-    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room + 16 * call.rows, places, call.alive))
+    words = 0, call.tasks, *call.head, *(0,) * 7, *call.tail, 0.0, 0.0, 1.0, *_ends(options)
+    sums, saved = 8 * (_SUMS + 1), 16 * call.rows
+    places = {16: 0, 13: sums, 17: sums + saved}  # behind the words
+    room = sums + saved + room_per_row(call.z.shape[1], call.spec[1])
+    kernel = _compile.kernel("cross_entropy.both", *call.spec)
+    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room, places, call.alive))
+
+
+def _weighed(call: _Call) -> float:
+    """The class weights of the rows that count, added up in one order: no result depends on who asks."""
+    total = bytearray(8)
+    words = _WORDS.pack(
+        0, call.tasks, *call.head, 0, 0, 0, _threads.address_of(total), 0, 0, 0, *call.tail, *_NO_SCALES
+    )
+    _compile.kernel("cross_entropy.weighed").call(words)
+    return float(unpack("d", total)[0])
+
+
+def _reduced(sums: list[float], weighed: float | None, options: Options) -> tuple[float, tuple[float, float]]:
+    """The sum or the mean of a batch, and what losses and penalties are divided by in a mean."""
+    losses, penalties, counted, unnamed = sums
+    if unnamed and options.read:
+        raise OutOfRangeError
+    empty = float(options.empty == "zero")
+    divisors = (counted if weighed is None else weighed) or empty, counted or empty
+    if options.reduction != "mean":
+        return losses + penalties, divisors
+    total = _quotient(losses, divisors[0])
+    return total + _quotient(penalties, divisors[1]) if options.z_loss else total, divisors
 
 
 def _spread(weight: Tensor | None, classes: int, spec: tuple[str, str, bool, bool, str]) -> tuple[Tensor, float]:

@@ -6,6 +6,7 @@ from torch import Tensor
 NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 # Elements per task: enough that taking a task costs nothing beside it, few enough that the threads end together.
 PER_TASK = 2**16
+_BLOCK = 1024  # as in native/rows.py
 
 
 def rows_of(tensor: Tensor) -> Tensor:
@@ -23,6 +24,12 @@ def flat(tensor: Tensor) -> Tensor:
 def rows_per_task(columns: int) -> int:
     """A function of the columns alone: which rows are summed together must not depend on the threads."""
     return max(8, PER_TASK // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1
+
+
+def room_per_row(columns: int, compute: str) -> int:
+    """Bytes for what a kernel keeps of a row: its exponentials in whole vectors, and a number per block of them."""
+    room = (columns + 16) * (8 if compute == "float64" else 4) + 8 * (columns // _BLOCK + 1)
+    return -(-room // 64) * 64  # threads share no line of the caches
 
 
 def row_stride(rows: Tensor) -> int:

@@ -1,45 +1,92 @@
-"""Fresh memory for large results.
+"""Memory for large results: on huge pages where the system has them, and taken again once it is given back.
 
-A tensor of hundreds of megabytes comes as pages of 4 KiB that the system clears one by one as they are first written:
-more time than the loss takes. Asking for huge pages before the first write removes most of it.
+The C library returns a large block to the system as soon as it is freed, and the next one comes as pages that the
+system clears as they are first written: more time than the loss takes. A training step asks for a gradient of the
+same size every time. So a block that its last tensor gave back is kept for the next one, and the system is told that
+it may have the pages whenever it needs them (MADV_FREE): what is kept here is missing nowhere else.
 """
 
 import ctypes
+import math
 import mmap
 import sys
-from functools import cache
-from typing import Any
+import threading
+import weakref
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-_HUGE_FROM = 32 * 2**20
-_PAGE = mmap.PAGESIZE
+LARGE = 32 * 2**20  # bytes from which on the C library asks the system every time
+MOST_KEPT = 2**30  # bytes of blocks that no tensor holds; the oldest go first
+_HUGE_PAGE = 2 * 2**20
+_CAN_KEEP = sys.platform.startswith("linux") and hasattr(mmap, "MADV_FREE")
 
 
 def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
     """A contiguous tensor, not initialised, of the dtype of `like` unless another is named."""
-    result = like.new_empty(shape, dtype=dtype or like.dtype)
-    if result.nbytes >= _HUGE_FROM:
-        ask_for_huge_pages(result)
-    return result
+    dtype = dtype or like.dtype
+    count = math.prod(shape)
+    if _CAN_KEEP and count * dtype.itemsize >= LARGE:
+        buffer = _kept.take(count * dtype.itemsize)
+        if buffer is not None:
+            return torch.frombuffer(buffer, dtype=dtype, count=count).view(shape)
+    return like.new_empty(shape, dtype=dtype)
 
 
-def ask_for_huge_pages(tensor: Tensor) -> None:
-    """Advise the system; where it cannot or will not, nothing happens."""
-    advise = _madvise()
-    if advise is not None:
-        start = -(-tensor.data_ptr() // _PAGE) * _PAGE
-        advise(start, tensor.data_ptr() + tensor.nbytes - start, mmap.MADV_HUGEPAGE)
+class Kept:
+    """Blocks that no tensor holds."""
+
+    def __init__(self) -> None:
+        self._blocks: list[mmap.mmap] = []  # the oldest first
+        self._lock = threading.RLock()  # reentrant: a collection may free a tensor while it is held
+
+    def take(self, size: int) -> "ctypes.Array[ctypes.c_char] | None":
+        """`size` bytes that begin at a huge page, or None where the system has none left."""
+        needed = -(-size // _HUGE_PAGE) * _HUGE_PAGE + _HUGE_PAGE
+        with self._lock:
+            # a block that is somewhat too long is cheaper than a fresh one
+            fits = [block for block in self._blocks if needed <= len(block) <= needed + needed // 8]
+            block = min(fits, key=len, default=None)
+            if block is not None:
+                self._blocks.remove(block)
+        if block is None:
+            block = _fresh(needed)
+        if block is None:
+            self.clear()
+            return None
+        start = ctypes.addressof(ctypes.c_char.from_buffer(block))
+        buffer = (ctypes.c_char * size).from_buffer(block, -start % _HUGE_PAGE)
+        weakref.finalize(buffer, self._give_back, block).atexit = False
+        return buffer
+
+    def _give_back(self, block: mmap.mmap) -> None:
+        with suppress(OSError):  # a system that cannot take the pages back while they are kept gets them at once
+            block.madvise(mmap.MADV_FREE)
+            with self._lock:
+                self._blocks.append(block)
+                while self.bytes > MOST_KEPT:
+                    del self._blocks[0]
+
+    @property
+    def bytes(self) -> int:
+        """How much is kept."""
+        return sum(len(block) for block in self._blocks)
+
+    def clear(self) -> None:
+        """Give all of it back to the system."""
+        with self._lock:
+            self._blocks.clear()
 
 
-@cache
-def _madvise() -> Any:
-    if not sys.platform.startswith("linux") or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return None
+def _fresh(length: int) -> mmap.mmap | None:
     try:
-        function = ctypes.CDLL(None).madvise
-    except (OSError, AttributeError):
+        block = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:
         return None
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return function
+    with suppress(OSError):  # small pages serve, too
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+_kept = Kept()

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from lastlayer.kernels import eager
 from lastlayer.kernels.cpu import _compile, _memory, _threads
-from lastlayer.kernels.cpu._layout import NAMES, computed_in, row_stride, rows_of, rows_per_task
+from lastlayer.kernels.cpu._layout import NAMES, computed_in, room_per_row, row_stride, rows_of, rows_per_task
 from lastlayer.kernels.eager import _autograd
 
-_WORDS = Struct("10qd")
+_WORDS = Struct("13qd")
 
 
 def softmax(z: Tensor, dim: int, temperature: float) -> Tensor:
@@ -54,11 +54,15 @@ def _call(
     rows, classes = z.shape
     per_task = rows_per_task(classes)
     adjusted = temperature != 1.0
-    spec = NAMES[z.dtype], computed_in(z.dtype, wide=wide or adjusted), adjusted
+    compute = computed_in(z.dtype, wide=wide or adjusted)
+    size = room_per_row(classes, compute) if (kernel, kind) == ("forward", "softmax") else 0
+    room = torch.empty(size * torch.get_num_threads(), dtype=torch.uint8)
     _threads.run(
-        _compile.kernel(f"softmax.{kernel}", kind, *spec), _WORDS, -(-rows // per_task), z.numel(),
+        _compile.kernel(f"softmax.{kernel}", kind, NAMES[z.dtype], compute, adjusted),
+        _WORDS, -(-rows // per_task), z.numel(),
         rows, per_task, classes, z.data_ptr(), row_stride(z), saved.data_ptr(), result.data_ptr(),
-        0 if gradient is None else gradient.data_ptr(), temperature,
+        0 if gradient is None else gradient.data_ptr(), room.data_ptr(), size, result.nbytes >= _memory.LARGE,
+        temperature,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def run(kernel: Kernel, layout: Struct, tasks: int, work: int, *words: Any) -> N
     if threads <= 1:
         kernel.call(layout.pack(0, tasks, *words))
         return
-    counter = ctypes.c_int64(0)
+    counter = (ctypes.c_int64 * 2)()  # tasks taken, threads at work
     _team()(kernel, layout.pack(ctypes.addressof(counter), tasks, *words), threads)
 
 

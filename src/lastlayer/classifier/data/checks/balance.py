@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.data.labels import in_order
-from lastlayer.classifier.data.rows import Label, examples, plural
+from lastlayer.classifier.data.rows import Label
 from lastlayer.classifier.data.splits import holding
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _PARTS = 3  # training, validation, test
@@ -23,44 +24,37 @@ def few_rows(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "one-class",
             "stops",
-            f"All rows are {next(iter(subject.by_label))!r}: there is nothing to tell apart.",
-            "Add rows of another class, or name another target.",
+            Message("one-class.what", name=next(iter(subject.by_label))),
+            Message("one-class.fix"),
             "stops",
-            "stops: a classifier needs at least two classes",
+            Message("one-class.how"),
         )
     different = {label: len({subject.contents[row] for row in rows}) for label, rows in subject.by_label.items()} | {
         folder: 0 for folder in subject.folders if folder not in subject.by_label
     }
     for least, most, severity in ((1, _PARTS, "harms"), (_PARTS, _FEW, "note")):
-        few = [label for label in in_order(different) if least <= different[label] < most]
-        if few:
-            said = [f"{label!r} ({different[label]})" for label in few]
+        scarce = [label for label in in_order(different) if least <= different[label] < most]
+        if scarce:
+            said = [Message("finding.named", name=label, count=different[label]) for label in scarce]
             yield Finding(
                 "few-rows-of-a-class",
                 "harms" if severity == "harms" else "note",
-                f"{plural(len(few), 'class', 'classes')} {'has' if len(few) == 1 else 'have'} fewer than {most} "
-                f"different rows: {examples(said, 5)}. "
-                + (
-                    "So few cannot train, choose and judge."
-                    if severity == "harms"
-                    else "Scores of so few are uncertain."
-                ),
-                "Add rows, join each to a near class, or remove it.",
+                Message(f"few-rows-of-a-class.{severity}", classes=len(scarce), least=most, shown=few(said, 5)),
+                Message("few-rows-of-a-class.fix"),
                 "kept",
-                "kept; at least one row of each trains",
-                tuple(name for label in few for name in subject.names(subject.by_label[label])),
-                len(few),
+                Message("few-rows-of-a-class.how"),
+                tuple(name for label in scarce for name in subject.names(subject.by_label[label])),
+                len(scarce),
             )
     empty = [label for label in in_order(different) if not different[label]]
     if empty:
         yield Finding(
             "empty-class-folder",
             "harms",
-            f"{plural(len(empty), 'class folder')} {'holds' if len(empty) == 1 else 'hold'} no images: "
-            f"{examples([repr(label) for label in empty], 5)}.",
-            "Add images, or remove the folder.",
+            Message("empty-class-folder.what", folders=len(empty), shown=few([repr(label) for label in empty], 5)),
+            Message("empty-class-folder.fix"),
             "left out",
-            "no class of the model",
+            Message("empty-class-folder.how"),
             tuple(map(str, empty)),
         )
 
@@ -83,13 +77,20 @@ def imbalance(subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "class-imbalance",
         "note",
-        f"{largest!r} has {most:,} of {total:,} training rows, {smallest!r} {least:,}. A model that knows nothing but "
-        f"these shares has a log-loss of {entropy:.3f} nats (the prior entropy; ln C is {equal:.3f}) and an accuracy "
-        f"of {most / total:.3f}.",
-        "Compare with these numbers, and look at balanced accuracy. Where mistakes on a rare class cost more, say "
-        f"what they cost: {option('cost')}.",
+        Message(
+            "class-imbalance.classes",
+            largest=largest,
+            most=most,
+            smallest=smallest,
+            least=least,
+            rows=total,
+            entropy=entropy,
+            equal=equal,
+            accuracy=most / total,
+        ),
+        Message("class-imbalance.classes_fix", option=option("cost")),
         "kept",
-        "kept: the loss counts every row once",
+        Message("class-imbalance.classes_how"),
         count=len(counts),
         numbers={
             "prior_entropy": entropy, "ln_classes": equal, "majority_accuracy": most / total, "ratio": most / least
@@ -110,13 +111,19 @@ def _of_labels(counts: Counter[Label], rows: int) -> Iterator[Finding]:
     yield Finding(
         "class-imbalance",
         "note",
-        f"Label {often!r} holds for {most:,} of {rows:,} training rows, {rarely!r} for {least:,}. A model that knows "
-        f"nothing but these frequencies has a log-loss of {entropy:.3f} nats per row and label (the prior entropy; "
-        f'ln 2 is {math.log(2):.3f}), and answers "no" to the rare labels.',
-        "Compare with this number, and look at each label's average precision. Choose thresholds per label by what "
-        "mistakes cost.",
+        Message(
+            "class-imbalance.labels",
+            often=often,
+            most=most,
+            rarely=rarely,
+            least=least,
+            rows=rows,
+            entropy=entropy,
+            equal=math.log(2),
+        ),
+        Message("class-imbalance.labels_fix"),
         "kept",
-        "kept: the loss counts every row and label once",
+        Message("class-imbalance.labels_how"),
         count=len(counts),
         numbers={"prior_entropy": entropy, "ln_classes": math.log(2), "ratio": most / least},
     )

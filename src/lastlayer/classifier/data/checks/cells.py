@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
-from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _FEW_CATEGORIES = 50
@@ -88,11 +88,10 @@ def _constant(names: Sequence[str]) -> Iterator[Finding]:
         yield Finding(
             "constant-column",
             "note",
-            f"{plural(len(names), 'column')} {'holds' if len(names) == 1 else 'hold'} one value or none: "
-            f"{examples([repr(name) for name in names], 5)}.",
-            "Remove them, or look why.",
+            Message("constant-column.what", columns=len(names), shown=few([repr(name) for name in names], 5)),
+            Message("constant-column.fix"),
             "left out",
-            "left out: there is nothing to learn from",
+            Message("constant-column.how"),
             count=len(names),
             numbers={"columns": list(names)},
         )
@@ -104,12 +103,10 @@ def _identifiers(words: Sequence[str], numbers: Sequence[str], subject: Subject)
         yield Finding(
             "identifier-column",
             "note",
-            f"{plural(len(rest), 'column')} of words that are nearly all different "
-            f"{'looks like an identifier' if len(rest) == 1 else 'look like identifiers'}: "
-            f"{examples([repr(name) for name in rest], 5)}.",
-            "Remove it." if len(rest) == 1 else "Remove them.",
+            Message("identifier-column.what", columns=len(rest), shown=few([repr(name) for name in rest], 5)),
+            Message("identifier-column.fix", columns=len(rest)),
             "left out",
-            "left out",
+            Message("finding.left_out"),
             count=len(rest),
             numbers={"columns": rest},
         )
@@ -118,13 +115,10 @@ def _identifiers(words: Sequence[str], numbers: Sequence[str], subject: Subject)
         yield Finding(
             "counting-column",
             "harms",
-            f"{plural(len(numbers), 'column')} of whole numbers, each of them once, "
-            f"{'looks like an identifier' if len(numbers) == 1 else 'look like identifiers'}: "
-            f"{examples([repr(name) for name in numbers], 5)}. Where rows are sorted by class, it gives the class "
-            "away.",
-            f"Leave {'it' if len(numbers) == 1 else 'them'} out with {ignored}, unless the number means something.",
+            Message("counting-column.what", columns=len(numbers), shown=few([repr(name) for name in numbers], 5)),
+            Message("counting-column.fix", columns=len(numbers), option=ignored),
             "kept",
-            "kept as numbers",
+            Message("counting-column.how"),
             count=len(numbers),
             numbers={"columns": list(numbers)},
         )
@@ -139,11 +133,10 @@ def _missing(lacking: dict[str, int], subject: Subject) -> Iterator[Finding]:
     yield Finding(
         "missing-cells",
         "note",
-        f"{plural(len(lacking), 'column')} of {len(subject.columns)} {'lacks' if len(lacking) == 1 else 'lack'} cells: "
-        f"{examples(said, 8)}.",
-        f"Nothing needs doing; {option('missing')} says which words stand for a missing cell.",
+        Message("missing-cells.what", columns=len(lacking), of=len(subject.columns), shown=few(said, 8)),
+        Message("missing-cells.fix", option=option("missing")),
         "kept",
-        "kept: the median or a category of its own stands for them, and a flag says so",
+        Message("missing-cells.how"),
         count=len(lacking),
         numbers={"columns": {name: lacking[name] / rows for name in worst}},
     )
@@ -157,11 +150,10 @@ def _infinite(infinite: dict[str, list[int]], subject: Subject) -> Iterator[Find
     yield Finding(
         "infinite-cells",
         "harms",
-        f"{plural(cells, 'cell')} in {examples([repr(name) for name in infinite], 5)} "
-        f"{'is' if cells == 1 else 'are'} infinite.",
-        "Mend them: a division by zero, or an overflow.",
+        Message("infinite-cells.what", cells=cells, shown=few([repr(name) for name in infinite], 5)),
+        Message("infinite-cells.fix"),
         "kept",
-        "the rows are kept, the cells taken for missing",
+        Message("infinite-cells.how"),
         subject.names(rows),
         cells,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.data.contents import different
-from lastlayer.classifier.data.rows import plural
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _ORDER = {"test": 0, "calibration": 1, "validation": 2, "train": 3}  # who keeps a row that stands in several splits
@@ -25,11 +25,10 @@ def across_splits(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "copies-across-splits",
             "harms",
-            f"{plural(len(pairs), 'row')} of training or validation also stand in a split that judges: {shown[0]} "
-            f"is {shown[1]}.",
-            "Remove them from training: scores on rows that were trained on say nothing.",
+            Message("copies-across-splits.what", rows=len(pairs), one=shown[0], other=shown[1]),
+            Message("copies-across-splits.fix"),
             "left out",
-            "left out of what trains; the row that judges is kept",
+            Message("copies-across-splits.how"),
             tuple(dict.fromkeys(shown)),
             len(pairs),
         )
@@ -43,31 +42,35 @@ def conflicts(subject: Subject) -> Iterator[Finding]:
         return
     first = groups[0]
     other = next(row for row in first if labels[row] != labels[first[0]])
-    shown = f"{subject.rows.names[first[0]]} ({labels[first[0]]}) and {subject.rows.names[other]} ({labels[other]})"
-    thing = "pictures" if subject.rows.kind == "image" else "features"
+    pair = {"one": subject.rows.names[first[0]], "its": str(labels[first[0]]), "other": subject.rows.names[other]}
+    of_images = subject.rows.kind == "image"
     yield Finding(
         "conflicting-labels",
         "harms",
-        f"{plural(sum(map(len, groups)), 'row')} in {plural(len(groups), 'group')} of equal {thing} have different "
-        f"classes, such as {shown}. No model can get them all right.",
-        "Decide which class is right, and remove the others.",
+        Message(
+            "conflicting-labels.images" if of_images else "conflicting-labels.features",
+            rows=sum(map(len, groups)),
+            groups=len(groups),
+            others=str(labels[other]),
+            **pair,
+        ),
+        Message("conflicting-labels.fix"),
         "kept",
-        "kept; without a given split all of them train, and none judges",
+        Message("conflicting-labels.how"),
         tuple(name for rows in groups for name in subject.names(rows)),
     )
     contents = different(subject.contents)
     if not subject.several and len(groups) >= max(3, _MANY * contents):
-        where = "folders" if subject.rows.kind == "image" else "classes"
+        label_separator = option("label_separator", "|")
         yield Finding(
             "looks-multi-label",
             "harms",
-            f"{plural(len(groups), 'content')} of {contents:,} stand in several class {where}: this looks like rows "
-            "with several labels, not with one class each.",
-            f"If a row can have several labels, give each once, with all its labels in one cell and "
-            f"{option('label_separator', '|')}"
-            + (f" (pictures: a table of paths, with {option('image')})." if subject.rows.kind == "image" else "."),
+            Message(f"looks-multi-label.{'folders' if of_images else 'classes'}", contents=len(groups), of=contents),
+            Message("looks-multi-label.fix_images", option=label_separator, image=option("image"))
+            if of_images
+            else Message("looks-multi-label.fix", option=label_separator),
             "kept",
-            "kept as rows with one class each",
+            Message("looks-multi-label.how"),
             tuple(name for rows in groups for name in subject.names(rows)),
             len(groups),
         )
@@ -86,10 +89,10 @@ def within(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "copies",
             "note",
-            f"{plural(more, 'row')} of {len(subject.rows):,} repeat another with the same class: {two} is {one}.",
-            "Remove the copies, unless each stands for an event of its own.",
+            Message("copies.what", rows=more, of=len(subject.rows), one=two, other=one),
+            Message("copies.fix"),
             "kept",
-            "kept; equal rows stand on one side of the split",
+            Message("copies.how"),
             subject.names(shown),
             more,
         )

@@ -13,6 +13,7 @@ from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.data.splits import Split
 from lastlayer.classifier.journal import Journal
 from lastlayer.errors import DataError
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 # Reading and splitting have said these already.
@@ -73,5 +74,5 @@ def look(
         )
     for finding in harmful:
         if finding.id not in _SAID:
-            journal.say(f"Data, {finding.id}: {finding.what} {finding.fix}")
+            journal.say(Message("finding.journal", finding=finding.id, what=finding.what, fix=finding.fix))
     return findings

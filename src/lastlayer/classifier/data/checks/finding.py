@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from lastlayer.messages import Message
+
 Severity = Literal["stops", "harms", "note"]
 SEVERITIES: tuple[Severity, ...] = ("stops", "harms", "note")
 _KEPT = 1_000  # rows that a finding names; `count` is of all
@@ -17,8 +19,8 @@ class Finding:
         id: What kind of finding, such as "copies-across-splits".
         severity: "stops": training refuses it. "harms": training goes on and its model or its scores are worse for
             it. "note": worth knowing.
-        what: What was found, in one or two sentences, with numbers.
-        fix: What to do about it.
+        what: What was found, in one or two sentences, with numbers; a message, or the text of an error.
+        fix: What to do about it, as `what`.
         decision: What training does with it: "stops", "left out" or "kept".
         how: That decision in words.
         rows: Names of rows that show it, at most a thousand.
@@ -31,7 +33,7 @@ class Finding:
     what: str
     fix: str
     decision: Literal["stops", "left out", "kept"]
-    how: str
+    how: Message
     rows: tuple[str, ...] = ()
     count: int = 0
     numbers: dict[str, Any] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
-from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _NAMES = re.compile(
@@ -31,12 +31,16 @@ def leakage(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "group-leakage",
             "harms",
-            f"{plural(len(torn), 'group')} of {len(sides):,} {'stands' if len(torn) == 1 else 'stand'} in several "
-            f"splits ({plural(len(rows), 'row')}): {examples(sorted(group[1:] for group in torn))}. Scores on rows of "
-            "a group that was trained on flatter.",
-            "Split by group, or let training split: give it one table or one folder.",
+            Message(
+                "group-leakage.what",
+                groups=len(torn),
+                of=len(sides),
+                rows=len(rows),
+                shown=few(sorted(group[1:] for group in torn)),
+            ),
+            Message("group-leakage.fix"),
             "left out",
-            "rows of such a group are left out of what trains; those that judge are kept",
+            Message("group-leakage.how"),
             subject.names(rows),
             len(torn),
         )
@@ -55,11 +59,10 @@ def suspects(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 "possible-groups",
                 "note",
-                f"Column {name!r} has {len(counts):,} values in {plural(len(cells), 'row')}: rows with the same one "
-                "may belong together.",
-                f"If the model will be used on others, keep them on one side of the split: {option('group', name)}.",
+                Message("possible-groups.what", name=name, values=len(counts), rows=len(cells)),
+                Message("possible-groups.fix", option=option("group", name)),
                 "kept",
-                "a column like any other",
+                Message("possible-groups.how"),
                 count=len(counts),
                 numbers={"column": name},
             )

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import PARTS, Subject
 from lastlayer.classifier.data.labels import in_order
-from lastlayer.classifier.data.rows import Label, examples, plural
+from lastlayer.classifier.data.rows import Label
+from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _SEPARATORS = "|;,/+&"
@@ -41,23 +42,24 @@ def spelling(subject: Subject) -> Iterator[Finding]:
             unseen = str(other).casefold() == str(common).casefold()
             slip = not unseen or len(subject.by_label[other]) <= _RARE * most
             (slips if slip else pairs).append((common, other))
-    for found, severity, said in (
-        (slips, "harms", "that look like one class spelt in two ways"),
-        (pairs, "note", "that differ only in case, and each has many rows"),
-    ):
+    for found, severity, how in ((slips, "harms", "slips"), (pairs, "note", "case")):
         if not found:
             continue
         common, other = found[0]
-        counts = [len(subject.by_label[label]) for label in (common, other)]
+        its_rows, other_rows = (len(subject.by_label[label]) for label in (common, other))
         yield Finding(
             "label-spelling",
             "harms" if severity == "harms" else "note",
-            f"{plural(len(found), 'pair')} of classes {said}: {common!r} ({plural(counts[0], 'row')}) and {other!r} "
-            f"({plural(counts[1], 'row')}).",
-            f"Write {examples([repr(other) for _, other in found])} as {examples([repr(one) for one, _ in found])}, "
-            "if they mean the same.",
+            Message(
+                f"label-spelling.{how}", pairs=len(found), one=common, ones=its_rows, other=other, others=other_rows
+            ),
+            Message(
+                "label-spelling.fix",
+                others=few([repr(other) for _, other in found]),
+                ones=few([repr(one) for one, _ in found]),
+            ),
             "kept",
-            "kept: each spelling is a class of its own",
+            Message("label-spelling.how"),
             tuple(name for _, other in found for name in subject.names(subject.by_label[other])),
             len(found),
         )
@@ -71,11 +73,10 @@ def scripts(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "mixed-alphabets",
             "note",
-            f"{plural(len(mixed), 'class', 'classes')} {'has' if len(mixed) == 1 else 'have'} words with letters of "
-            f"several alphabets that look alike: {examples([repr(label) for label in mixed])}.",
-            "Type them again, unless they are meant.",
+            Message("mixed-alphabets.what", classes=len(mixed), shown=few([repr(label) for label in mixed])),
+            Message("mixed-alphabets.fix"),
             "kept",
-            "kept as written",
+            Message("mixed-alphabets.how"),
             subject.names(rows),
             len(mixed),
         )
@@ -103,13 +104,17 @@ def several_in_one(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "looks-multi-label",
             "harms",
-            f"{plural(len(combined), 'class', 'classes')} of {len(classes):,} ({plural(rows, 'row')}) look like "
-            f"several labels with {separator!r} between: {examples([repr(label) for label in combined])}. Each "
-            "combination would be a class of its own.",
-            f"If a row can have several labels, say so with {option('label_separator', separator)}; if not, rename "
-            "these classes.",
+            Message(
+                "several-in-one.what",
+                classes=len(combined),
+                of=len(classes),
+                rows=rows,
+                separator=separator,
+                shown=few([repr(label) for label in combined]),
+            ),
+            Message("several-in-one.fix", option=option("label_separator", separator)),
             "kept",
-            "kept: each combination is a class",
+            Message("several-in-one.how"),
             tuple(name for label in combined for name in subject.names(subject.by_label[label])),
             rows,
             {"separator": separator},
@@ -134,16 +139,14 @@ def unseen(subject: Subject) -> Iterator[Finding]:
     untrained = [label for label in in_order(where) if "train" not in where[label]]
     if untrained:
         rows = [row for label in untrained for row in subject.by_label[label]]
-        said = [f"{label!r} ({plural(len(subject.by_label[label]), 'row')})" for label in untrained]
+        said = [Message("finding.named_rows", name=label, rows=len(subject.by_label[label])) for label in untrained]
         yield Finding(
             "unseen-class",
             "stops",
-            f"{plural(len(untrained), 'class', 'classes')} of validation or test "
-            f"{'is' if len(untrained) == 1 else 'are'} not in training: {examples(said, 5)}. A model cannot predict "
-            "them.",
-            "Add training rows of each, or remove these.",
+            Message("unseen-class.what", classes=len(untrained), shown=few(said, 5)),
+            Message("unseen-class.fix"),
             "stops",
-            "stops",
+            Message("finding.stops"),
             subject.names(rows),
             len(untrained),
         )
@@ -153,15 +156,15 @@ def unseen(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 f"class-not-in-{part}",
                 "note",
-                f"{plural(len(lacking), 'class', 'classes')} of training {'has' if len(lacking) == 1 else 'have'} no "
-                f"{part} row: {examples([repr(label) for label in lacking], 5)}. "
-                + (
-                    "Nothing is measured for them."
-                    if part == "test"
-                    else "What is chosen there is chosen without them."
+                Message(
+                    "class-not-in.what",
+                    classes=len(lacking),
+                    part=Message(f"part.{part}"),
+                    shown=few([repr(label) for label in lacking], 5),
+                    so=Message("class-not-in.measured" if part == "test" else "class-not-in.chosen"),
                 ),
-                f"Add {part} rows of each.",
+                Message("class-not-in.fix", part=Message(f"part.{part}")),
                 "kept",
-                "kept",
+                Message("finding.kept"),
                 count=len(lacking),
             )

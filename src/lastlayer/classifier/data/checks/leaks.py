@@ -8,6 +8,7 @@ import numpy as np
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.extras import need
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _MOST_ROWS = 20_000
@@ -36,28 +37,28 @@ def columns(subject: Subject) -> Iterator[Finding]:
                 yield _found(subject, name, what, accuracy, majority)
 
 
-def targets(subject: Subject, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[str, list[Any]]]:
+def targets(subject: Subject, rows: Sequence[int] | np.ndarray) -> Iterator[tuple[Message, list[Any]]]:
     """What is to be predicted of some rows: the class, or of each label whether it holds."""
     if not subject.several:
-        yield "the class", [subject.labels[int(row)] for row in rows]
+        yield Message("shift.class"), [subject.labels[int(row)] for row in rows]
         return
     for label, holding in list(subject.by_label.items())[:_MOST_LABELS]:
         held = set(holding)
-        yield f"label {str(label)!r}", [int(row) in held for row in rows]
+        yield Message("shift.label", label=str(label)), [int(row) in held for row in rows]
 
 
-def _found(subject: Subject, name: str, what: str, accuracy: float, majority: float) -> Finding:
+def _found(subject: Subject, name: str, what: Message, accuracy: float, majority: float) -> Finding:
     is_table = subject.rows.kind == "table"
+    said = {"name": name, "what": what, "accuracy": accuracy, "majority": majority}
     return Finding(
         "leaking-column",
         "harms",
-        f"{f'Column {name!r}' if is_table else f'How pictures are stored ({name})'} alone gives {what} of "
-        f"{accuracy:.2%} of rows that it was not fitted to; the commonest answer alone gives {majority:.2%}.",
-        f"If it is not known when the model is used, leave it out: {option('ignore', name)}."
+        Message("leaking-column.table" if is_table else "leaking-column.images", **said),
+        Message("leaking-column.table_fix", option=option("ignore", name))
         if is_table
-        else "Store the pictures of all classes alike: a model learns the format instead of the picture.",
+        else Message("leaking-column.images_fix"),
         "kept",
-        "kept",
+        Message("finding.kept"),
         count=1,
         numbers={"column": name, "target": what, "accuracy": accuracy, "majority_accuracy": majority},
     )
@@ -71,9 +72,9 @@ def _features(subject: Subject, places: np.ndarray) -> Iterator[tuple[str, Seque
                 yield name, [cells[place] for place in places]
         return
     some = [subject.seen[place] for place in places]
-    yield "colour mode", [one.mode for one in some]
-    yield "width and height", [f"{one.size[0]}×{one.size[1]}" for one in some]
-    yield "the ending of the name", [subject.rows.names[place].rpartition(".")[2].lower() for place in places]
+    yield Message("leaking-column.mode"), [one.mode for one in some]
+    yield Message("leaking-column.size"), [f"{one.size[0]}×{one.size[1]}" for one in some]
+    yield Message("leaking-column.ending"), [subject.rows.names[place].rpartition(".")[2].lower() for place in places]
 
 
 def alone(cells: Sequence[str | None], target: np.ndarray) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
 from lastlayer.classifier.data.images import THUMBNAIL
-from lastlayer.classifier.data.rows import plural
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _ALIKE = 0.995  # correlation of two thumbnails
@@ -54,7 +54,7 @@ def pictures(subject: Subject) -> Iterator[Finding]:
             for number, (row, place) in enumerate(zip(some, best, strict=True))
             if alike[number, place] >= _ALIKE
         ]
-    yield from _said(subject, pairs, f"look like one of training (thumbnails correlate ≥ {_ALIKE})")
+    yield from _said(subject, pairs, Message("near-copies-across-splits.pictures", least=_ALIKE))
 
 
 def texts(subject: Subject) -> Iterator[Finding]:
@@ -65,10 +65,8 @@ def texts(subject: Subject) -> Iterator[Finding]:
     for column in subject.columns:
         if subject.is_text(column):
             pairs = near_texts(subject.words(column), train, judges)
-            yield from _said(
-                subject, pairs, f"hold in column {column!r} almost the text of one of training (Jaccard similarity of "
-                f"their three-letter pieces ≥ {_SAME_WORDS})"
-            )  # fmt: skip
+            alike = Message("near-copies-across-splits.texts", column=column, least=_SAME_WORDS)
+            yield from _said(subject, pairs, alike)
 
 
 def _sides(subject: Subject) -> tuple[list[int], list[int]]:
@@ -77,7 +75,7 @@ def _sides(subject: Subject) -> tuple[list[int], list[int]]:
     return train[:_MOST_TRAINING], judges[:_MOST_JUDGES]
 
 
-def _said(subject: Subject, pairs: Sequence[Pair], alike: str) -> Iterator[Finding]:
+def _said(subject: Subject, pairs: Sequence[Pair], alike: Message) -> Iterator[Finding]:
     different = [pair for pair in pairs if subject.contents[pair.judge] != subject.contents[pair.train]]
     if not different:
         return
@@ -85,14 +83,15 @@ def _said(subject: Subject, pairs: Sequence[Pair], alike: str) -> Iterator[Findi
     judge, train = subject.names((first.judge, first.train))
     judges = sum(part not in ("train", "") for part in subject.part)
     others = sum(subject.labels[pair.judge] != subject.labels[pair.train] for pair in different)
-    classes = f" {plural(others, 'pair')} of them differ in class." if others else ""
+    classes = Message("near-copies-across-splits.classes", pairs=others) if others else ""
+    those = {"rows": len(different), "of": judges, "one": judge, "other": train}
     yield Finding(
         "near-copies-across-splits",
         "harms",
-        f"{plural(len(different), 'row')} of {judges:,} that judge {alike}: {judge} and {train}.{classes}",
-        f"Put such rows on one side: name what they have in common with {option('group')}, or remove one of each pair.",
+        Message("near-copies-across-splits.what", alike=alike, classes=classes, **those),
+        Message("near-copies-across-splits.fix", option=option("group")),
         "kept",
-        "kept: only equal rows are held together",
+        Message("near-copies-across-splits.how"),
         tuple(dict.fromkeys(name for pair in different for name in subject.names((pair.judge, pair.train)))),
         len(different),
         {"share_of_judging_rows": len(different) / judges, "most_alike": first.alike},

@@ -7,7 +7,7 @@ import numpy as np
 
 from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.subject import Subject
-from lastlayer.classifier.data.rows import examples, plural
+from lastlayer.messages import Message, few
 
 _MUCH = 4.0  # times smaller than the median
 _LONG = 4.0  # longer side by shorter side
@@ -17,20 +17,20 @@ _OTHER_PLACES = ("in no class folder", "which is no split")  # how `images` name
 
 def unreadable(subject: Subject) -> Iterator[Finding]:
     """Files that are corrupt, empty or truncated, and pictures of no class."""
-    broken = [each for each in subject.rows.left_out if not each.reason.endswith(_OTHER_PLACES)]
     outside = [each for each in subject.rows.left_out if each.reason.endswith(_OTHER_PLACES)]
+    broken = [each for each in subject.rows.left_out if not each.reason.endswith(_OTHER_PLACES)]
     if subject.rows.kind != "image":
         return
     if broken:
         strict = subject.config.strict
+        named = [Message("unreadable-image.one", name=each.name, reason=each.reason) for each in broken]
         yield Finding(
             "unreadable-image",
             "stops" if strict else "harms",
-            f"{plural(len(broken), 'image')} cannot be read: "
-            f"{examples([f'{each.name} ({each.reason})' for each in broken])}.",
-            "Copy them again, or remove them.",
+            Message("unreadable-image.what", images=len(broken), shown=few(named)),
+            Message("unreadable-image.fix"),
             "stops" if strict else "left out",
-            "stops" if strict else "left out",
+            Message("finding.stops" if strict else "finding.left_out"),
             tuple(each.name for each in broken),
             numbers={"reasons": {each.name: each.reason for each in broken[:1000]}},
         )
@@ -38,11 +38,10 @@ def unreadable(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "outside-the-classes",
             "note",
-            f"{plural(len(outside), 'image')} stand in no class folder of a split: "
-            f"{examples([each.name for each in outside])}.",
-            "Move them to a class folder, or away.",
+            Message("outside-the-classes.what", images=len(outside), shown=few([each.name for each in outside])),
+            Message("outside-the-classes.fix"),
             "left out",
-            "left out: nobody says which class they have",
+            Message("outside-the-classes.how"),
             tuple(each.name for each in outside),
         )
 
@@ -57,30 +56,31 @@ def odd(subject: Subject) -> Iterator[Finding]:
     small = [int(row) for row in np.flatnonzero(short * _MUCH < middle)]
     thin = [int(row) for row in np.flatnonzero((long > _LONG * short) & (np.median(long / short) < 2))]
     if small or thin:
-        parts = [f"{plural(len(small), 'image')} much smaller than most ({middle:.0f} pixels)"] if small else []
-        parts += [f"{plural(len(thin), 'image')} more than four times as long as wide"] if thin else []
+        parts = [Message("odd-size.small", images=len(small), pixels=middle)] if small else []
+        parts += [Message("odd-size.thin", images=len(thin))] if thin else []
+        what = parts[0] if len(parts) == 1 else Message("odd-size.both", one=parts[0], other=parts[1])
         rows = sorted({*small, *thin})
         shown = [f"{subject.rows.names[row]} {subject.seen[row].size[0]}×{subject.seen[row].size[1]}" for row in rows]
         yield Finding(
             "odd-size",
             "note",
-            f"{' and '.join(parts)}: {examples(shown)}.",
-            "Look whether they belong here.",
+            Message("odd-size.what", what=what, shown=few(shown)),
+            Message("odd-size.fix"),
             "kept",
-            "kept: brought to one size, the rest of the longer side cropped",
+            Message("odd-size.how"),
             subject.names(rows),
         )
     modes = Counter(one.mode for one in subject.seen)
     rare = {mode for mode, count in modes.items() if count <= _RARE * len(subject.seen)}
     if rare and len(modes) > 1:
         rows = [row for row, one in enumerate(subject.seen) if one.mode in rare]
-        said = ", ".join(f"{count:,} {mode}" for mode, count in modes.most_common())
+        counts = [f"{count:,} {mode}" for mode, count in modes.most_common()]
         yield Finding(
             "odd-mode",
             "note",
-            f"Images of several modes ({said}): {examples(subject.names(rows))}.",
-            "Look whether one class has most of them.",
+            Message("odd-mode.what", modes=counts, shown=few(subject.names(rows))),
+            Message("odd-mode.fix"),
             "kept",
-            "kept: all are brought to grey or to colour, what is transparent to white",
+            Message("odd-mode.how"),
             subject.names(rows),
         )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,8 @@ from lastlayer.classifier.data.checks.finding import Finding
 from lastlayer.classifier.data.checks.leaks import as_numbers, targets
 from lastlayer.classifier.data.checks.subject import PARTS, Subject
 from lastlayer.classifier.data.images import THUMBNAIL
-from lastlayer.classifier.data.rows import plural
 from lastlayer.classifier.extras import need
+from lastlayer.messages import Message
 from lastlayer.messages.wording import option
 
 _LEVEL = 0.01  # family-wise, after Holm
@@ -19,6 +20,7 @@ _LEAST_EFFECT = 0.1  # of the Kolmogorov–Smirnov distance, Cramér's V, or 2 �
 _LEAST_ROWS = 20
 _MOST_ROWS = 4_000  # of each side for the classifier of texts
 _FEW_VALUES = 20
+_OF_CLASSES = ("shift.class", "shift.label")
 _EXPECTED = 5.0  # rows of a cell from which chi² holds
 
 
@@ -50,24 +52,26 @@ def between_splits(subject: Subject) -> Iterator[Finding]:
         here = sorted((one for one in apart if one.part == part), key=lambda one: -one.effect)
         if not here:
             continue
-        said = "; ".join(f"{one.feature} ({one.test} {one.effect:.2f}, p {_shown(one.p)})" for one in here[:5])
-        more = f"; and {len(here) - 5} more" if len(here) > 5 else ""
-        of_classes = all(one.feature.startswith(("the class", "label ")) for one in here)
+        more = Message("shift.more", more=len(here) - 5) if len(here) > 5 else ""
+        shown = reduce(lambda one, rest: Message("shift.joined", one=one, rest=rest), map(_told, here[:5]))
+        split = Message(f"part.{part}")
+        of_classes = all(isinstance(one.feature, Message) and one.feature.id in _OF_CLASSES for one in here)
         yield Finding(
             "shifted-classes" if of_classes else "shifted-split",
             "note" if of_classes else "harms",
-            f"The {part} split differs from training in {plural(len(here), 'feature')}: {said}{more} (Holm over "
-            f"{plural(len(found), 'test')}).",
-            f"Scores on {part} are of its shares of the classes. If the model will be used where they differ again, "
-            f"say so with {option('deploy_prior')}."
+            Message("shift.what", part=split, features=len(here), shown=shown, more=more, tests=len(found)),
+            Message("shift.classes_fix", part=split, option=option("deploy_prior"))
             if of_classes
-            else "Ask where the splits come from. If new data will look like training, shuffle and split again; if "
-            f"like {part}, trust the scores and expect worse than in training.",
+            else Message("shift.fix", part=split),
             "kept",
-            "kept as given",
+            Message("shift.how"),
             count=len(here),
             numbers={"features": [one._asdict() for one in here]},
         )
+
+
+def _told(one: Compared) -> Message:
+    return Message("shift.one", feature=one.feature, test=one.test, effect=one.effect, p=_shown(one.p))
 
 
 def _shown(p: float) -> str:
@@ -93,11 +97,11 @@ def _compared(subject: Subject, part: str) -> Iterator[Compared]:
     train, judge = np.flatnonzero(parts == "train"), np.flatnonzero(parts == part)
     if min(len(train), len(judge)) < _LEAST_ROWS:
         return
-    for name, target in targets(subject, rows):
-        yield from _words(name, [str(one) for one in target], train, judge, part)
+    for what, target in targets(subject, rows):
+        yield from _words(what, [str(one) for one in target], train, judge, part)
     if subject.rows.kind == "image":
-        for name, values in _of_pictures(subject).items():
-            yield from _values(name, values, train, judge, part)
+        for look, values in _of_pictures(subject).items():
+            yield from _values(look, values, train, judge, part)
         return
     for name in subject.columns:
         cells = subject.words(name)
@@ -110,14 +114,14 @@ def _compared(subject: Subject, part: str) -> Iterator[Compared]:
             yield from _words(name, cells, train, judge, part)
 
 
-def _of_pictures(subject: Subject) -> dict[str, np.ndarray]:
+def _of_pictures(subject: Subject) -> dict[Message, np.ndarray]:
     found = {
-        "width": np.array([one.size[0] for one in subject.seen], float),
-        "height": np.array([one.size[1] for one in subject.seen], float),
+        Message("shift.width"): np.array([one.size[0] for one in subject.seen], float),
+        Message("shift.height"): np.array([one.size[1] for one in subject.seen], float),
     }
     if all(len(one.thumbnail) == THUMBNAIL**2 for one in subject.seen):
         grey = np.stack([np.frombuffer(one.thumbnail, np.uint8) for one in subject.seen])
-        found |= {"brightness": grey.mean(1), "contrast": grey.std(1)}
+        found |= {Message("shift.brightness"): grey.mean(1), Message("shift.contrast"): grey.std(1)}
     return found
 
 
@@ -125,7 +129,7 @@ def _values(name: str, values: np.ndarray, train: np.ndarray, judge: np.ndarray,
     first, second = (values[rows][~np.isnan(values[rows])] for rows in (train, judge))
     if min(len(first), len(second)) >= _LEAST_ROWS:
         found = need("scipy.stats").ks_2samp(first, second, method="asymp")
-        yield Compared(name, part, "KS distance", float(found.pvalue), float(found.statistic))
+        yield Compared(name, part, Message("shift.ks"), float(found.pvalue), float(found.statistic))
 
 
 def _words(
@@ -143,7 +147,7 @@ def _words(
         return
     found = need("scipy.stats").chi2_contingency(np.array(table), correction=False)
     effect = float(np.sqrt(found.statistic / np.sum(table)))
-    yield Compared(name, part, "Cramér's V", float(found.pvalue), effect)
+    yield Compared(name, part, Message("shift.cramer"), float(found.pvalue), effect)
 
 
 def _texts(name: str, cells: Sequence[str], train: np.ndarray, judge: np.ndarray, part: str) -> Compared:
@@ -165,4 +169,4 @@ def _texts(name: str, cells: Sequence[str], train: np.ndarray, judge: np.ndarray
     model = need("sklearn.linear_model").LogisticRegression(C=1.0, max_iter=200)
     right = int((model.fit(features[fitted], target[fitted]).predict(features[held]) == target[held]).sum())
     p = need("scipy.stats").binomtest(right, len(held), 0.5, alternative="greater").pvalue
-    return Compared(name, part, "2 × accuracy − 1 of telling them apart", float(p), max(0.0, 2 * right / len(held) - 1))
+    return Compared(name, part, Message("shift.told_apart"), float(p), max(0.0, 2 * right / len(held) - 1))

@@ -1,13 +1,18 @@
-"""Cross-entropy of class indices, forward and backward.
+"""Cross-entropy of class indices: forward, backward, or both at once.
 
 Words: `rows_named`, then targets (7) and their row stride (8: of probabilities), whether an index is skipped (9) and
 which (10), class weights (11), weights that label smoothing spreads (12), what is saved of each row (13), loss per
-row (14), log-sum-exp per row (15), five partial sums per task (16), what reaches each loss (17) and each
+row (14), log-sum-exp per row (15), four partial sums per task (16), what reaches each loss (17) and each
 log-sum-exp (18), gradient (19). As float64: share (20) and keep (21) of label smoothing, z-loss (22), softcap (23),
-temperature (24), the sum of the spread weights (25), what reaches the loss (26) and its z-loss (27). `both` alone:
-what reaches the reduced loss (28), whether that is a mean (29), what a mean over nothing is divided by (30).
+temperature (24), the sum of the spread weights (25), what reaches the loss (26) and its z-loss (27).
+
+`both` has room for the exponentials of a row (17), so many bytes per thread (18), the sum of the rows' class weights
+(26), whether the gradient goes past the caches (27), what reaches the reduced loss (28), whether that is a mean (29),
+and what a mean over nothing is divided by (30). Each exponential is computed once: it is kept while the row is read,
+and scaled when the sum is known.
 """
 
+from functools import cache
 from typing import Any
 
 from numba import types
@@ -25,12 +30,15 @@ from lastlayer.kernels.cpu.native.lanes import (
     where,
     writer,
 )
-from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_below, logarithm_1p
+from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_of_difference, logarithm_1p, relative
 from lastlayer.kernels.cpu.native.rows import (
+    BLOCK,
     Spec,
     adjustment,
     loss_named,
     next_task,
+    next_thread,
+    rescaled,
     rows_named,
     slope_of_adjustment,
     statistics,
@@ -40,10 +48,19 @@ from lastlayer.kernels.cpu.native.rows import (
 
 def forward(*choices: Any) -> Any:
     """Loss per row, its reduction's partial sums, and what the backward needs of each row."""
-    spec = Spec(*choices)
+    return _losses(Spec(*choices), slopes=False)
+
+
+def both(*choices: Any) -> Any:
+    """As `forward`, and the gradient with it; where there is one task, the reduced loss is left after its sums."""
+    return _losses(Spec(*choices), slopes=True)
+
+
+def _losses(spec: Spec, slopes: bool) -> Any:
     form, smoothing = spec.form, spec.spread
     number, size = form.number, SIZE[spec.storage]
-    row_statistics, adjust = statistics(spec), adjustment(spec)
+    row_statistics, adjust = statistics(spec, keeps=slopes), adjustment(spec)
+    row_gradient, shares = _row_gradient(spec, keeps=True), _shares()
     _, load_first = reader(spec.storage, number, form.width)
     _, load8_first = reader("float64", types.float64, 8)
     _, store8_first = writer("float64", types.float64, 8)
@@ -56,10 +73,14 @@ def forward(*choices: Any) -> Any:
         skipping, skipped, class_weights = integer_at(words, 9), integer_at(words, 10), integer_at(words, 11)
         per_row, lse_per_row, partial = integer_at(words, 14), integer_at(words, 15), integer_at(words, 16)
         weight_sum = double_at(words, 25)
+        result, of_loss, of_penalty, kept_at = integer_at(words, 19), 0.0, 0.0, 0
+        if slopes:
+            of_loss, of_penalty = shares(words, rows)
+            kept_at = integer_at(words, 17) + next_thread(words) * integer_at(words, 18)
         room = stack(320)  # five numbers for each of eight rows
         task = next_task(words, -1)
         while task < tasks:
-            losses, weights, penalties, counts = fill(0.0), fill(0.0), fill(0.0), fill(0.0)
+            losses, penalties, counts = fill(0.0), fill(0.0), fill(0.0)
             unnamed = 0.0
             first = task * rows_per_task
             end = min(first + rows_per_task, rows)
@@ -69,8 +90,8 @@ def forward(*choices: Any) -> Any:
                 for i in range(count):
                     row = first + i
                     address = logits + row * stride
-                    top, rest, spread, _ = row_statistics(
-                        address, classes, cap, temperature, spread_weights, 0, keep, share
+                    top, rest, inverse, spread, _ = row_statistics(
+                        address, classes, cap, temperature, spread_weights, 0, keep, share, kept_at
                     )
                     y = integer_at(targets, row)
                     kept = 1.0
@@ -91,6 +112,11 @@ def forward(*choices: Any) -> Any:
                     put_double(room, 8 + i, weight)
                     put_double(room, 16 + i, kept)
                     put_double(room, 24 + i, spread)
+                    if slopes and result != 0:
+                        row_gradient(
+                            words, address, result + row * classes * size, y, float(top), rest, inverse, of_loss,
+                            of_penalty, 0.0, kept_at,
+                        )  # fmt: skip
                 # 2. eight rows at a time: logarithms, options, sums
                 top8, rest8 = (
                     load8_first(saved + first * 8, count, 0.0),
@@ -116,15 +142,15 @@ def forward(*choices: Any) -> Any:
                 if lse_per_row != 0:
                     store8_first(lse_per_row + first * 8, lse, count)
                 losses, penalties = losses + loss, penalties + penalty
-                weights = weights + where(ignored, 0.0, weight8)
                 counts = counts + where(ignored, 0.0, fill(1.0))
                 first += count
-            put_double(partial, task * 5, total_of(losses))
-            put_double(partial, task * 5 + 1, total_of(weights))
-            put_double(partial, task * 5 + 2, total_of(penalties))
-            put_double(partial, task * 5 + 3, total_of(counts))
-            put_double(partial, task * 5 + 4, unnamed)
+            put_double(partial, task * 4, total_of(losses))
+            put_double(partial, task * 4 + 1, total_of(penalties))
+            put_double(partial, task * 4 + 2, total_of(counts))
+            put_double(partial, task * 4 + 3, unnamed)
             task = next_task(words, task)
+        if slopes and tasks == 1:
+            put_double(partial, 4, reduced(words, partial))
 
     return kernel
 
@@ -132,140 +158,259 @@ def forward(*choices: Any) -> Any:
 def backward(*choices: Any) -> Any:
     """Gradient of the logits, recomputed from them and the two numbers per row that the forward saved."""
     spec = Spec(*choices)
+    size, row_gradient = SIZE[spec.storage], _row_gradient(spec, keeps=False)
+
+    def kernel(words: Any) -> None:
+        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
+        targets, saved, of_rows, of_lse = (
+            integer_at(words, 7), integer_at(words, 13), integer_at(words, 17), integer_at(words, 18),
+        )  # fmt: skip
+        result, loss_scale, penalty_scale = integer_at(words, 19), double_at(words, 26), double_at(words, 27)
+        task = next_task(words, -1)
+        while task < tasks:
+            first = task * rows_per_task
+            for row in range(first, min(first + rows_per_task, rows)):
+                upstream, penalty, through = loss_scale, penalty_scale, 0.0
+                if of_rows != 0:
+                    upstream = upstream * double_at(of_rows, row)
+                    penalty = penalty * double_at(of_rows, row)
+                if of_lse != 0:
+                    through = double_at(of_lse, row)
+                row_gradient(
+                    words, logits + row * stride, result + row * classes * size, integer_at(targets, row),
+                    double_at(saved, row), double_at(saved, rows + row), 0.0, upstream, penalty, through, 0,
+                )  # fmt: skip
+            task = next_task(words, task)
+
+    return kernel
+
+
+def _row_gradient(spec: Spec, keeps: bool) -> Any:
+    """row_gradient(words, row, result, target, top, rest, inverse, upstream, penalty, through, kept): of one row.
+
+    `upstream`, `penalty` and `through` reach the row's loss, its z-loss and its log-sum-exp.
+    """
     form, smoothing, adjusted = spec.form, spec.spread, spec.adjusted
-    number, width, size = form.number, form.width, SIZE[spec.storage]
+    number, width, size, weight_size = form.number, form.width, SIZE[spec.storage], SIZE[spec.compute]
+    _, load_first = reader(spec.storage, number, width)
+    _, load_weight_first = reader(spec.compute, number, width)
+    store, store_first = writer(spec.storage, number, width)
+    store_one = one_writer(spec.storage, number)
+    every_class = (_from_kept if keeps else _from_logits)(spec)
+    adjust, slope = adjustment(spec), slope_of_adjustment(spec)
+    exp_from, log1p_sum = exponential_of_difference(), logarithm_1p(DOUBLE)
+    fill, fill_double = filled(number, width), filled(types.float64, 8)
+    step, zero, nan = width * size, number(0), float("nan")
+
+    @device
+    def row_gradient(
+        words: Any, address: Any, out: Any, y: Any, top: Any, rest: Any, inverse: Any, upstream: Any, penalty: Any,
+        through: Any, kept_at: Any,
+    ) -> None:  # fmt: skip
+        classes, class_weights = integer_at(words, 4), integer_at(words, 11)
+        _, spread_weights, _, share, keep, z_loss, cap, temperature = loss_named(words)
+        # 1. what reaches every class
+        is_kept = not (integer_at(words, 9) != 0 and y == integer_at(words, 10))
+        named = 0 <= y < classes
+        weight = 1.0
+        if is_kept and named:
+            if class_weights != 0:
+                weight = double_at(class_weights, y)
+            if z_loss != 0.0:
+                lse = top + lane(log1p_sum(fill_double(rest)), 0)
+                through += 2.0 * z_loss * lse * penalty
+        elif is_kept:
+            upstream = nan
+        else:
+            upstream, weight = 0.0, 0.0
+        own_scale = upstream * (weight * keep)
+        spread_scale = upstream * share
+        scale = own_scale + through
+        if smoothing:
+            scale += spread_scale * double_at(words, 25)
+        if not is_kept and through == 0.0:
+            # an ignored row may hold anything: 0 · NaN would be NaN
+            blank, whole = fill(zero), classes // width
+            for i in range(whole):
+                store(out + i * step, blank)
+            if classes % width > 0:
+                store_first(out + whole * step, blank, classes % width)
+            return
+        # 2. every class alike; the target's logit is read first, for the result may lie where the logits are
+        own_z = load_first(address + (y if named else 0) * size, 1, zero)
+        every_class(words, address, out, top, scale / (1.0 + rest), inverse, spread_scale, kept_at)
+        # 3. the class of the target: 1 − p without the cancellation
+        if is_kept and named:
+            own = float(lane(adjust(own_z, cap, temperature), 0))
+            e = exp_from(own, top)
+            share_of_rest = 1.0 / (1.0 + rest)
+            p, others = e * share_of_rest, (1.0 + (rest - e)) * share_of_rest
+            if own == top:
+                others = rest * share_of_rest
+            g = (scale - own_scale) * p - own_scale * others
+            if smoothing:
+                g -= spread_scale * float(lane(load_weight_first(spread_weights + y * weight_size, 1, zero), 0))
+            if adjusted:
+                g *= float(lane(slope(own_z, cap, temperature), 0))
+            store_one(out + y * size, number(g))
+
+    return row_gradient
+
+
+def _from_logits(spec: Spec) -> Any:
+    """every_class(words, row, result, top, scale, inverse, spread, kept): scale·e^(u − top), less what is spread."""
+    form, smoothing = spec.form, spec.spread
+    number, width, step = form.number, form.width, form.width * SIZE[spec.storage]
     load, load_first = reader(spec.storage, number, width)
     load_weight, load_weight_first = reader(spec.compute, number, width)
     store, store_first = writer(spec.storage, number, width)
-    store_one = one_writer(spec.storage, number)
-    adjust, slope, exp_below = adjustment(spec), slope_of_adjustment(spec), exponential_below(form, spec.exact)
-    exp_double, log1p_sum = exponential_below(DOUBLE, exact=True), logarithm_1p(DOUBLE)
-    fill, fill_double = filled(number, width), filled(types.float64, 8)
-    zero, nan = number(0), float("nan")
-    # the scale meets the exponential in two steps, so that neither a small scale nor a small product loses digits
-    step, half_down, weight_size = width * size, 2.0 ** (-form.lift // 2), SIZE[spec.compute]
-    down, down_double, weight_step = number(half_down), 2.0**-DOUBLE.lift, width * SIZE[spec.compute]
+    adjust, finished, (frame_of, exp_in, _) = adjustment(spec), _finished(spec), relative(form)
+    fill, zero, weight_step = filled(number, width), number(0), width * SIZE[spec.compute]
+    half_down = 2.0 ** (-form.lift // 2)
+    down = number(half_down)
 
     @device
-    def gradient(z: Any, w: Any, top: Any, scale: Any, spread: Any, cap: Any, temperature: Any) -> Any:
-        g = exp_below(adjust(z, cap, temperature), top) * scale * down
+    def every_class(
+        words: Any, address: Any, out: Any, top: Any, scale: Any, inverse: Any, spread_scale: Any, kept: Any
+    ) -> None:
+        classes, weights = integer_at(words, 4), integer_at(words, 12)
+        cap, temperature = double_at(words, 23), double_at(words, 24)
+        frame, inverse, _, _, _ = frame_of(number(top))
+        factor, spread = number(scale * inverse * half_down), number(spread_scale)
+        whole, left, none = classes // width, classes % width, fill(zero)
+        for i in range(whole):
+            w = load_weight(weights + i * weight_step) if smoothing else none
+            z = load(address + i * step)
+            g = exp_in(adjust(z, cap, temperature), frame) * factor * down
+            store(out + i * step, finished(g, z, w, spread, cap, temperature))
+        if left > 0:
+            w = load_weight_first(weights + whole * weight_step, left, zero) if smoothing else none
+            z = load_first(address + whole * step, left, zero)
+            g = exp_in(adjust(z, cap, temperature), frame) * factor * down
+            store_first(out + whole * step, finished(g, z, w, spread, cap, temperature), left)
+
+    return every_class
+
+
+def _from_kept(spec: Spec) -> Any:
+    """The same from the exponentials that `statistics` kept, and with the same digits."""
+    form, smoothing, adjusted = spec.form, spec.spread, spec.adjusted
+    number, width, size, kept_size = form.number, form.width, SIZE[spec.storage], SIZE[spec.compute]
+    load, load_first = reader(spec.storage, number, width)
+    load_kept, load_kept_first = reader(spec.compute, number, width)
+    store, store_first = writer(spec.storage, number, width)
+    stream, _ = writer(spec.storage, number, width, streaming=True)
+    finished, ratio_of, fill = _finished(spec), rescaled(spec), filled(number, width)
+    step, kept_step, half_down, zero = width * size, width * kept_size, 2.0 ** (-form.lift // 2), number(0)
+    down = number(half_down)
+
+    @device
+    def every_class(
+        words: Any, address: Any, out: Any, top: Any, scale: Any, inverse: Any, spread_scale: Any, kept: Any
+    ) -> None:
+        classes, weights = integer_at(words, 4), integer_at(words, 12)
+        cap, temperature = double_at(words, 23), double_at(words, 24)
+        factor, spread = number(scale * inverse * half_down), number(spread_scale)
+        past_caches = double_at(words, 27) != 0.0 and out % step == 0
+        none = fill(zero)
+        for start in range(0, classes, BLOCK):
+            length = min(BLOCK, classes - start)
+            whole, left = length // width, length % width
+            e_at, z_at = kept + start * kept_size, address + start * size
+            w_at, to = weights + start * kept_size, out + start * size
+            ratio = ratio_of(kept, classes, start // BLOCK) * down
+            for i in range(whole):
+                w = load_kept(w_at + i * kept_step) if smoothing else none
+                z = load(z_at + i * step) if adjusted else none
+                g = finished(load_kept(e_at + i * kept_step) * factor * ratio, z, w, spread, cap, temperature)
+                if past_caches:
+                    stream(to + i * step, g)
+                else:
+                    store(to + i * step, g)
+            if left > 0:
+                w = load_kept_first(w_at + whole * kept_step, left, zero) if smoothing else none
+                z = load_first(z_at + whole * step, left, zero) if adjusted else none
+                g = load_kept(e_at + whole * kept_step) * factor * ratio
+                store_first(to + whole * step, finished(g, z, w, spread, cap, temperature), left)
+
+    return every_class
+
+
+def _finished(spec: Spec) -> Any:
+    """finished(g, z, w, spread, cap, temperature): g less what is spread, by the slope of the adjustment."""
+    slope, smoothing, adjusted = slope_of_adjustment(spec), spec.spread, spec.adjusted
+
+    @device
+    def finished(g: Any, z: Any, w: Any, spread: Any, cap: Any, temperature: Any) -> Any:
         if smoothing:
             g = g - w * spread
         if adjusted:
             g = g * slope(z, cap, temperature)
         return g
 
+    return finished
+
+
+def weighed() -> Any:
+    """The sum of the class weights of the rows that count, left at the partial sums (16)."""
+
     def kernel(words: Any) -> None:
-        tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
-        targets, spread_weights, saved, share, keep, z_loss, cap, temperature = loss_named(words)
-        skipping, skipped, class_weights = integer_at(words, 9), integer_at(words, 10), integer_at(words, 11)
-        of_rows, of_lse, result = integer_at(words, 17), integer_at(words, 18), integer_at(words, 19)
-        weight_sum, loss_scale, penalty_scale = double_at(words, 25), double_at(words, 26), double_at(words, 27)
-        whole = classes // width
-        left = classes - whole * width
-        task = next_task(words, -1)
-        while task < tasks:
-            first = task * rows_per_task
-            for row in range(first, min(first + rows_per_task, rows)):
-                address, out = logits + row * stride, result + row * classes * size
-                top, rest = double_at(saved, row), double_at(saved, rows + row)
-                y = integer_at(targets, row)
-                # 1. what reaches this row's loss, and through it every class
-                upstream, penalty, weight, through = loss_scale, penalty_scale, 1.0, 0.0
-                if of_rows != 0:
-                    upstream = upstream * double_at(of_rows, row)
-                    penalty = penalty * double_at(of_rows, row)
-                if of_lse != 0:
-                    through = double_at(of_lse, row)
-                kept = not (skipping != 0 and y == skipped)
-                named = 0 <= y < classes
-                if kept and named:
-                    if class_weights != 0:
-                        weight = double_at(class_weights, y)
-                    if z_loss != 0.0:
-                        lse = top + lane(log1p_sum(fill_double(rest)), 0)
-                        through += 2.0 * z_loss * lse * penalty
-                elif kept:
-                    upstream = nan
-                else:
-                    upstream, weight = 0.0, 0.0
-                own_scale = upstream * (weight * keep)
-                spread_scale = upstream * share
-                scale = own_scale + through
-                if smoothing:
-                    scale += spread_scale * weight_sum
-                inverse = 1.0 / (1.0 + rest)
-                if not kept and through == 0.0:
-                    # an ignored row may hold anything: 0 · NaN would be NaN
-                    blank = fill(zero)
-                    for i in range(whole):
-                        store(out + i * step, blank)
-                    if left > 0:
-                        store_first(out + whole * step, blank, left)
-                    continue
-                # 2. every class alike; the target's logit is read first, for the result may lie where the logits are
-                own_z = load_first(address + (y if named else 0) * size, 1, zero)
-                base, factor, spread = number(top), number(scale * inverse * half_down), number(spread_scale)
-                none = fill(zero)
-                for i in range(whole):
-                    w = load_weight(spread_weights + i * weight_step) if smoothing else none
-                    z = load(address + i * step)
-                    store(out + i * step, gradient(z, w, base, factor, spread, cap, temperature))
-                if left > 0:
-                    w = load_weight_first(spread_weights + whole * weight_step, left, zero) if smoothing else none
-                    z = load_first(address + whole * step, left, zero)
-                    store_first(out + whole * step, gradient(z, w, base, factor, spread, cap, temperature), left)
-                # 3. the class of the target: 1 − p without the cancellation
-                if kept and named:
-                    own = float(lane(adjust(own_z, cap, temperature), 0))
-                    e = lane(exp_double(fill_double(own), top), 0) * down_double
-                    p, others = e * inverse, (1.0 + (rest - e)) * inverse
-                    if own == top:
-                        others = rest * inverse
-                    g = (scale - own_scale) * p - own_scale * others
-                    if smoothing:
-                        g -= spread_scale * float(lane(load_weight_first(spread_weights + y * weight_size, 1, zero), 0))
-                    if adjusted:
-                        g *= float(lane(slope(own_z, cap, temperature), 0))
-                    store_one(out + y * size, number(g))
-            task = next_task(words, task)
+        _, rows, _, classes, _, _ = rows_named(words)
+        targets, weights = integer_at(words, 7), integer_at(words, 11)
+        skipping, skipped = integer_at(words, 9), integer_at(words, 10)
+        total = 0.0
+        for row in range(rows):
+            y = integer_at(targets, row)
+            if (skipping == 0 or y != skipped) and 0 <= y < classes:
+                total += double_at(weights, y)
+        put_double(integer_at(words, 16), 0, total)
 
     return kernel
 
 
-def both(*choices: Any) -> Any:
-    """Forward and backward of one task; the reduced loss is left after the task's sums."""
-    first, second = device(forward(*choices)), device(backward(*choices))
+@device
+def quotient(a: Any, b: Any) -> Any:
+    """a / b as IEEE has it."""
+    return a / b
+
+
+@cache
+def _shares() -> Any:
+    """shares(words, rows): what reaches a row's loss and its z-loss, from what reaches the reduced loss."""
+    load, load_first = reader("int64", types.int64, 8)
+    fill, total_of = filled(types.float64, 8), sum_of_eight()
 
     @device
-    def quotient(a: Any, b: Any) -> Any:
-        return a / b
+    def shares(words: Any, rows: Any) -> Any:
+        upstream, empty = double_at(words, 28), double_at(words, 30)
+        of_loss, of_penalty = upstream, upstream
+        if double_at(words, 29) != 0.0:
+            targets, skipped, whole = integer_at(words, 7), integer_at(words, 10), rows // 8
+            count = float(rows)
+            if integer_at(words, 9) != 0:
+                ignored = fill(0.0)
+                for i in range(whole):
+                    ignored = ignored + where(load(targets + i * 64) == skipped, 1.0, fill(0.0))
+                last = load_first(targets + whole * 64, rows - whole * 8, skipped) == skipped
+                ignored = ignored + where(last, 1.0, fill(0.0))
+                count -= total_of(ignored) - float(8 - (rows - whole * 8))
+            by = double_at(words, 26) if integer_at(words, 11) != 0 else count
+            of_loss = quotient(upstream, by if by != 0.0 else empty)
+            of_penalty = quotient(upstream, count if count != 0.0 else empty)
+        return of_loss, of_penalty
 
-    def kernel(words: Any) -> None:
-        first(words)
-        sums, upstream, mean, empty = (
-            integer_at(words, 16),
-            double_at(words, 28),
-            double_at(words, 29),
-            double_at(words, 30),
-        )
-        losses, weights, penalties, counts = (
-            double_at(sums, 0), double_at(sums, 1), double_at(sums, 2), double_at(sums, 3),
-        )  # fmt: skip
-        loss, of_loss, of_penalty = losses + penalties, upstream, upstream
-        if mean != 0.0:
-            by = weights if integer_at(words, 11) != 0 else counts
-            if by == 0.0:
-                by = empty
-            if counts == 0.0:
-                counts = empty
-            loss, of_loss, of_penalty = quotient(losses, by), quotient(upstream, by), quotient(upstream, counts)
-            if double_at(words, 22) != 0.0:
-                loss += quotient(penalties, counts)
-        put_double(sums, 5, loss)
-        if integer_at(words, 19) != 0:
-            put_double(words, 26, of_loss)
-            put_double(words, 27, of_penalty)
-            second(words)
+    return shares
 
-    return kernel
+
+@device
+def reduced(words: Any, sums: Any) -> Any:
+    """The loss from the sums of the only task."""
+    losses, penalties, counts = double_at(sums, 0), double_at(sums, 1), double_at(sums, 2)
+    if double_at(words, 29) == 0.0:
+        return losses + penalties
+    empty = double_at(words, 30)
+    by = double_at(words, 26) if integer_at(words, 11) != 0 else counts
+    loss = quotient(losses, by if by != 0.0 else empty)
+    if double_at(words, 22) != 0.0:
+        loss += quotient(penalties, counts if counts != 0.0 else empty)
+    return loss

@@ -1,14 +1,16 @@
 """exp, log and tanh of all lanes at once, to about one unit in the last place.
 
 Coefficients are minimax fits (relative error below 1e-8 for float32, 1e-17 for float64) of the functions named beside
-them. Every rounding that matters is written out; nothing here depends on a compiler flag.
+them. Every rounding that matters is written out; nothing here depends on a compiler flag. What makes a function is
+cached: a function that two others use is compiled once.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from numba import njit, types
 
-from lastlayer.kernels.cpu.native.lanes import bits, fma, magnitude, where
+from lastlayer.kernels.cpu.native.lanes import bits, filled, fma, lane, magnitude, where
 
 _LOG2_E = 1.4426950408889634
 # (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2, and (2·atanh(s) / 2s − 1) / s² as a series in s²
@@ -51,18 +53,19 @@ class Format(NamedTuple):
     ln2_hi: float  # ln 2 in so few bits that its product with an exponent is exact
     ln2_lo: float
     lowest: float  # exp of less than this counts as 0
+    near: float  # a larger number less one that is at most -`lowest` below it is exact
     lift: int  # exponentials are kept times 2^lift, so that the small ones keep their digits
     exp: tuple[float, ...]
     atanh: tuple[float, ...]
 
 
 SINGLE = Format(
-    types.float32, types.int32, 16, 23, 127, 12582912.0, 0.693145751953125, 1.4286068203094172e-06, -130.0, 64,
-    _EXP_32, _ATANH_32,
+    types.float32, types.int32, 16, 23, 127, 12582912.0, 0.693145751953125, 1.4286068203094172e-06, -130.0, 384.0,
+    64, _EXP_32, _ATANH_32,
 )  # fmt: skip
 DOUBLE = Format(
     types.float64, types.int64, 8, 52, 1023, 6755399441055744.0, 0.6931471803691238, 1.9082149292705877e-10, -1040.0,
-    512, _EXP_64, _ATANH_64,
+    4096.0, 512, _EXP_64, _ATANH_64,
 )  # fmt: skip
 FORMATS = {"float32": SINGLE, "float64": DOUBLE}
 
@@ -72,6 +75,7 @@ def device(function: Any) -> Any:
     return njit(forceinline=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
+@cache
 def polynomial(coefficients: tuple[float, ...], number: Any) -> Any:
     """Σ cₖ·tᵏ by Horner's rule; written out, since a loop over a tuple would stay one."""
     names = [f"c{k}" for k in range(len(coefficients))]
@@ -84,11 +88,9 @@ def polynomial(coefficients: tuple[float, ...], number: Any) -> Any:
     return device(scope["evaluate"])
 
 
-def exponential(form: Format, low_bits: bool = True) -> Any:
-    """exp_lifted(d, low): e^(d + low)·2^lift for d ≤ 0, where `low` is far below d; NaN stays NaN, −inf gives 0.
-
-    Without `low_bits` a function of d alone.
-    """
+@cache
+def exponential(form: Format) -> Any:
+    """exp_lifted(d): e^d·2^lift for d ≤ 0 or little above; NaN stays NaN, −inf gives 0."""
     number = form.number
     series = polynomial(form.exp, number)
     magic, log2_e = number(form.magic), number(_LOG2_E)
@@ -97,27 +99,19 @@ def exponential(form: Format, low_bits: bool = True) -> Any:
     mantissa, bias = form.integer(form.mantissa), form.integer((form.bias + form.lift) << form.mantissa)
 
     @device
-    def exp_lifted(d: Any, low: Any) -> Any:
+    def exp_lifted(d: Any) -> Any:
         shifted = fma(d, log2_e, magic)
         n = shifted - magic
-        r = fma(n, minus_lo, fma(n, minus_hi, d)) + low
+        r = fma(n, minus_lo, fma(n, minus_hi, d))
         e = fma(r * r, series(r), r) + one
         # the integer stands in the low bits of `shifted`; the shift drops all else
         power = bits((bits(shifted) << mantissa) + bias)
         return where(d < lowest, zero, e * power)
 
-    @device
-    def exp_alone(d: Any) -> Any:
-        shifted = fma(d, log2_e, magic)
-        n = shifted - magic
-        r = fma(n, minus_lo, fma(n, minus_hi, d))
-        e = fma(r * r, series(r), r) + one
-        power = bits((bits(shifted) << mantissa) + bias)
-        return where(d < lowest, zero, e * power)
-
-    return exp_lifted if low_bits else exp_alone
+    return exp_lifted
 
 
+@cache
 def difference(form: Format) -> Any:
     """subtract(z, m): z − m, and what its rounding lost (Knuth's TwoSum)."""
 
@@ -130,22 +124,79 @@ def difference(form: Format) -> Any:
     return subtract
 
 
-def exponential_below(form: Format, exact: bool) -> Any:
-    """exp_below(z, m): e^(z − m)·2^lift for z ≤ m, with what z − m loses where that matters."""
-    subtract, exp_lifted, exp_alone = difference(form), exponential(form), exponential(form, low_bits=False)
+@cache
+def exponential_of_difference() -> Any:
+    """exp_from(a, b): e^(a − b) of two float64 numbers, a ≤ b, with what a − b loses."""
+    subtract, exp_lifted, fill = difference(DOUBLE), exponential(DOUBLE), filled(types.float64, 8)
+    down = 2.0**-DOUBLE.lift
 
     @device
-    def exp_below(z: Any, m: Any) -> Any:
-        d, low = subtract(z, m)
-        return exp_lifted(d, low)
+    def exp_from(a: Any, b: Any) -> Any:
+        d, low = subtract(a, b)
+        e = lane(exp_lifted(fill(d)), 0) * down
+        return e + e * low if low == low else e
+
+    return exp_from
+
+
+class Relative(NamedTuple):
+    """e^(z − base) of many z at or below one base."""
+
+    frame_of: Any  # (base) -> (frame, inverse, what `inverse` lost in rounding, shift, exponent)
+    exp_in: Any  # (z, frame) -> e^(z − base)·2^lift / inverse
+    unit: Any  # () -> the frame of base 0
+
+
+@cache
+def relative(form: Format) -> Relative:
+    """e^(z − base) without the rounding of z − base, which is as large as that of the larger of the two.
+
+    e^z is 2^n·e^r, and r is exact where z is not far from 0. So z is reduced as it stands, and the base only takes its
+    own exponent from n. What is left of the base, a factor near 1, is the same for all z: `inverse`. A base beyond
+    `near` is subtracted first (`shift`): there the difference is exact. Two frames of one shift differ by a power of
+    two, so that e^z has the same digits in both.
+    """
+    number, integer = form.number, form.integer
+    # the digits of the format are enough for `inverse`, which is rounded to it in the end
+    series, series_of_base = polynomial(form.exp, number), polynomial(form.exp, types.float64)
+    fill, fill_double = filled(number, form.width), filled(types.float64, 8)
+    magic, log2_e = number(form.magic), number(_LOG2_E)
+    minus_hi, minus_lo = number(-form.ln2_hi), number(-form.ln2_lo)
+    zero, one, lowest, near = number(0), number(1), number(form.lowest), number(form.near)
+    mantissa, bias = integer(form.mantissa), integer((form.bias + form.lift) << form.mantissa)
+    ln2_hi, ln2_lo = DOUBLE.ln2_hi, DOUBLE.ln2_lo
 
     @device
-    def exp_below_short(z: Any, m: Any) -> Any:
-        return exp_alone(z - m)
+    def frame_of(base: Any) -> Any:
+        is_near = (base <= near) & (base >= zero - near)
+        shift = zero if is_near else base
+        own = base if is_near else zero
+        shifted = fma(fill(own), log2_e, magic)
+        n = float(lane(shifted - magic, 0))
+        r = fill_double(n * ln2_lo - (float(own) - n * ln2_hi))
+        more = lane(fma(r * r, series_of_base(r), r), 0)
+        inverse = 1.0 + more
+        power = bias - (bits(shifted) << mantissa)
+        return (fill(shift), power, fill(own + lowest)), inverse, more - (inverse - 1.0), float(shift), n
 
-    return exp_below if exact else exp_below_short
+    @device
+    def unit() -> Any:
+        return fill(zero), (bits(fill(magic)) << mantissa) + bias, fill(lowest)
+
+    @device
+    def exp_in(z: Any, frame: Any) -> Any:
+        shift, power, below = frame
+        d = z - shift
+        shifted = fma(d, log2_e, magic)
+        n = shifted - magic
+        r = fma(n, minus_lo, fma(n, minus_hi, d))
+        e = fma(r * r, series(r), r) + one
+        return where(d < below, zero, e * bits((bits(shifted) << mantissa) + power))
+
+    return Relative(frame_of, exp_in, unit)
 
 
+@cache
 def logarithm_1p(form: Format) -> Any:
     """log1p_sum(a): log(1 + a) for a ≥ 0 in float64; small a keep their digits, inf gives inf."""
     number, integer = form.number, form.integer
@@ -190,10 +241,11 @@ def _bits_of(form: Format) -> int:
     return int(kinds[0](form.magic).view(kinds[1]))
 
 
+@cache
 def hyperbolic_tangent(form: Format) -> Any:
     """tanh(x): near 0 by its quotient of e^(2|x|) − 1 kept exact, elsewhere by (1 − e) / (1 + e)."""
     number = form.number
-    series, exp_lifted = polynomial(form.exp, number), exponential(form, low_bits=False)
+    series, exp_lifted = polynomial(form.exp, number), exponential(form)
     down, two, one, zero = number(2.0**-form.lift), number(2), number(1), number(0)
     small, saturated, minus_two = number(0.17), number(400), number(-2)
 
@@ -212,10 +264,11 @@ def hyperbolic_tangent(form: Format) -> Any:
     return tanh
 
 
+@cache
 def split_sigmoid(form: Format) -> Any:
     """sides(x) -> (e, r, larger, smaller): e = exp(−|x|) lifted, r = 1 / (1 + e), and σ(|x|), σ(−|x|) lifted."""
     number = form.number
-    exp_lifted = exponential(form, low_bits=False)
+    exp_lifted = exponential(form)
     up, down, one, zero = number(2.0**form.lift), number(2.0**-form.lift), number(1), number(0)
     minus_one = number(-1)
 
@@ -233,6 +286,7 @@ def split_sigmoid(form: Format) -> Any:
     return sides
 
 
+@cache
 def logarithm_1p_small(form: Format) -> Any:
     """log1p_lifted(e): log(1 + e·2^−lift)·2^lift of a lifted exponential, so e·2^−lift is at most 1."""
     number = form.number
@@ -255,10 +309,11 @@ def logarithm_1p_small(form: Format) -> Any:
     return by_logarithm if form is DOUBLE else by_series
 
 
+@cache
 def power(form: Format) -> Any:
     """power_of(v, exponent): v^exponent for 0 ≤ v ≤ 1 and an exponent above 0, to some units in the last place."""
     number = form.number
-    exp_alone, log = exponential(form, low_bits=False), log_of_quotient(form)
+    exp_alone, log = exponential(form), log_of_quotient(form)
     down, zero, one = number(2.0**-form.lift), number(0), number(1)
 
     @device
@@ -269,6 +324,7 @@ def power(form: Format) -> Any:
     return power_of
 
 
+@cache
 def log_of_quotient(form: Format) -> Any:
     """log_quotient(a, b, lost): log(a / (b + lost)) for a, b > 0, where `lost` is what rounding b lost.
 

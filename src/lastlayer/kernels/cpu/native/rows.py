@@ -10,12 +10,14 @@ adding block to block, so that no large term swallows a hundred thousand small o
 the sum depends on the length of the row and on nothing else.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from numba import types
 
 from lastlayer.kernels.cpu.native.lanes import (
     SIZE,
+    bits,
     double_at,
     filled,
     first_of,
@@ -23,22 +25,25 @@ from lastlayer.kernels.cpu.native.lanes import (
     half_of,
     integer_at,
     lane,
+    put_double,
     reader,
     take_ticket,
     to_double,
     where,
+    writer,
 )
 from lastlayer.kernels.cpu.native.math import (
     DOUBLE,
     FORMATS,
     Format,
     device,
-    exponential,
-    exponential_below,
+    exponential_of_difference,
     hyperbolic_tangent,
+    relative,
 )
 
-_BLOCK = 1024
+BLOCK = 1024
+_GROWN = 60.0  # powers of two by which a row's frames may differ: what is smaller still counts as 0 in any of them
 
 
 class Spec(NamedTuple):
@@ -61,6 +66,7 @@ class Spec(NamedTuple):
         return self.storage == self.compute
 
 
+@cache
 def sum_of_eight() -> Any:
     """Sum of eight lanes, pairs first."""
 
@@ -73,6 +79,7 @@ def sum_of_eight() -> Any:
     return total
 
 
+@cache
 def as_eight_doubles(form: Format) -> Any:
     """The lanes as eight float64: sixteen are added in pairs."""
 
@@ -87,6 +94,7 @@ def as_eight_doubles(form: Format) -> Any:
     return same if form is DOUBLE else eight
 
 
+@cache
 def largest_of(form: Format) -> Any:
     """The largest lane; a NaN is passed over, since the sum will meet it."""
 
@@ -107,6 +115,7 @@ def largest_of(form: Format) -> Any:
     return of_eight if form is DOUBLE else of_sixteen
 
 
+@cache
 def adjustment(spec: Spec) -> Any:
     """adjust(z, cap, temperature): cap·tanh(z / cap) / temperature; a cap of 0 is none."""
     form = spec.form
@@ -125,15 +134,16 @@ def adjustment(spec: Spec) -> Any:
     return adjust if spec.adjusted else unchanged
 
 
+@cache
 def slope_of_adjustment(spec: Spec) -> Any:
     """slope(z, cap, temperature): the derivative of the adjustment, (1 − tanh²(z / cap)) / temperature."""
     form = spec.form
     tanh, number = hyperbolic_tangent(form), form.number
-    one = number(1)
+    one, none = number(1), filled(number, form.width)
 
     @device
     def slope(z: Any, cap: Any, temperature: Any) -> Any:
-        inner = z * number(0)
+        inner = none(number(0))
         if cap > 0.0:
             inner = tanh(z / number(cap))
         return (one - inner) * (one + inner) / number(temperature)
@@ -141,6 +151,7 @@ def slope_of_adjustment(spec: Spec) -> Any:
     return slope
 
 
+@cache
 def mass(spec: Spec) -> tuple[Any, Any]:
     """mass_at(target, weights, keep, share) and mass_first(…, count): what the target gives each class.
 
@@ -203,23 +214,26 @@ def cost(spec: Spec) -> Any:
     return cost_of
 
 
-def statistics(spec: Spec) -> Any:
-    """row_statistics(row, classes, cap, temperature, weights, target, keep, share) -> (top, rest, cost, mass).
+def statistics(spec: Spec, keeps: bool = False) -> Any:
+    """row_statistics(row, classes, cap, temperature, weights, target, keep, share, kept).
 
-    `top` is in the format computed in, the others in float64. For label smoothing and for target probabilities `mass`
-    is the sum of what the target gives the classes and `cost` the sum of that times (top − u); otherwise both are 0.
+    Returns (top, rest, inverse, cost, mass): `top` in the format computed in, the others in float64; `inverse` is that
+    of the frame of the top. For label smoothing and for target probabilities `mass` is the sum of what the target gives
+    the classes and `cost` the sum of that times (top − u); otherwise both are 0. Where it `keeps`, the exponentials are
+    left at `kept`, as `kept_exponents` says.
     """
     form, costs = spec.form, spec.spread or spec.target != ""
     number, width, size = form.number, form.width, SIZE[spec.storage]
     load, load_first = reader(spec.storage, number, width)
+    keep_at, _ = writer(spec.compute, number, width)
     cost_of, weight_size, target_size = cost(spec), SIZE[spec.compute], SIZE.get(spec.target, 0)
-    adjust, exp_below = adjustment(spec), exponential_below(form, spec.exact)
-    exp_double = exponential(DOUBLE, low_bits=False)
+    adjust, (frame_of, exp_in, unit) = adjustment(spec), relative(form)
+    exp_from, exponents_of = exponential_of_difference(), kept_exponents(spec)
     eight, total_of, largest = as_eight_doubles(form), sum_of_eight(), largest_of(form)
     fill, fill_double = filled(number, width), filled(types.float64, 8)
     zero, one, lowest = number(0), number(1), number(-float("inf"))
-    down, down_double, lift = 2.0**-form.lift, 2.0**-DOUBLE.lift, 2.0**form.lift
-    step, nan = width * size, float("nan")
+    down, lift = 2.0**-form.lift, 2.0**form.lift
+    step, kept_step, kept_size, nan = width * size, width * SIZE[spec.compute], SIZE[spec.compute], float("nan")
 
     @device
     def peak_of(here: Any, whole: Any, rest: Any, cap: Any, temperature: Any) -> Any:
@@ -233,55 +247,99 @@ def statistics(spec: Spec) -> Any:
         return largest(best)
 
     @device
+    def below_top(here: Any, whole: Any, frame: Any, kept: Any, cap: Any, temperature: Any) -> Any:
+        # the sum over vectors that hold no largest entry; two at a time, since widening costs as much as adding
+        block = fill_double(0.0)
+        for pair in range(whole // 2):
+            i = 2 * pair
+            e = exp_in(adjust(load(here + i * step), cap, temperature), frame)
+            f = exp_in(adjust(load(here + (i + 1) * step), cap, temperature), frame)
+            if keeps:
+                keep_at(kept + i * kept_step, e)
+                keep_at(kept + (i + 1) * kept_step, f)
+            block = block + eight(e + f)
+        if whole & 1 != 0:
+            i = whole - 1
+            e = exp_in(adjust(load(here + i * step), cap, temperature), frame)
+            if keeps:
+                keep_at(kept + i * kept_step, e)
+            block = block + eight(e)
+        return block
+
+    @device
+    def around_top(here: Any, whole: Any, frame: Any, base: Any, kept: Any, cap: Any, temperature: Any) -> Any:
+        # the same, with the largest entries counted instead
+        block, ties = fill_double(0.0), fill(zero)
+        i = 0
+        while i < whole:
+            u = adjust(load(here + i * step), cap, temperature)
+            at_top = u == base
+            e = exp_in(u, frame)
+            if keeps:
+                keep_at(kept + i * kept_step, e)
+            part = where(at_top, zero, e)
+            ties = where(at_top, ties + one, ties)
+            i += 1
+            if i < whole:
+                u = adjust(load(here + i * step), cap, temperature)
+                at_top = u == base
+                e = exp_in(u, frame)
+                if keeps:
+                    keep_at(kept + i * kept_step, e)
+                part = part + where(at_top, zero, e)
+                ties = where(at_top, ties + one, ties)
+                i += 1
+            block = block + eight(part)
+        return block, ties
+
+    @device
     def row_statistics(
-        row: Any, classes: Any, cap: Any, temperature: Any, weights: Any, target: Any, keep: Any, share: Any
+        row: Any, classes: Any, cap: Any, temperature: Any, weights: Any, target: Any, keep: Any, share: Any, kept: Any
     ) -> Any:
-        top = lowest
-        sums, lost, spreads, seen = fill_double(0.0), fill_double(0.0), fill_double(0.0), fill_double(0.0)
-        ties_so_far = 0.0
-        start = 0
+        top, known, none = lowest, lowest, fill_double(0.0)
+        sums, lost, spreads, seen, ties_so_far = none, none, none, none, 0.0
+        frame, inverse, shift, exponent = unit(), 1.0, 0.0, 0.0
+        first_shift, first_exponent, start = 0.0, 0.0, 0
         while start < classes:
-            length = min(_BLOCK, classes - start)
+            length = min(BLOCK, classes - start)
             whole = length // width
             rest = length - whole * width
-            here = row + start * size
+            here, there = row + start * size, kept + start * kept_size
             # 1. the block's largest entry; what was summed below another top is scaled to the new one
             peak = peak_of(here, whole, rest, cap, temperature)
+            if known > peak:
+                peak = known
             if peak > top:
                 if top > lowest:
-                    shrink = lane(exp_double(fill_double(float(top) - float(peak))), 0) * down_double
+                    shrink = exp_from(float(top), float(peak))
                     sums = sums * shrink
                     lost = lost * shrink + fill_double(ties_so_far * lift * shrink * 0.125)
                     if costs:
                         spreads = spreads + seen * (float(peak) - float(top))
                 ties_so_far = 0.0
                 top = peak
+                frame, inverse, _, shift, exponent = frame_of(top)
             # nothing can be measured from −inf: a block that is −inf throughout is measured from 0
             base = top if top > lowest else zero
             # 2. the sum of the block
-            block, ties = fill_double(0.0), fill(zero)
-            i = 0
-            while i < whole:
-                u = adjust(load(here + i * step), cap, temperature)
-                at_top = u == base
-                part = where(at_top, zero, exp_below(u, base))
-                ties = where(at_top, ties + one, ties)
-                i += 1
-                if i < whole:
-                    u = adjust(load(here + i * step), cap, temperature)
-                    at_top = u == base
-                    part = part + where(at_top, zero, exp_below(u, base))
-                    ties = where(at_top, ties + one, ties)
-                    i += 1
-                block = block + eight(part)
+            ties = fill(zero)
+            if peak == base:
+                block, ties = around_top(here, whole, frame, base, there, cap, temperature)
+            else:
+                block = below_top(here, whole, frame, there, cap, temperature)
             if rest > 0:
                 u = first_of(rest, adjust(load_first(here + whole * step, rest, zero), cap, temperature), lowest)
-                at_top = u == base
-                block = block + eight(where(at_top, zero, exp_below(u, base)))
+                at_top, e = u == base, exp_in(u, frame)
+                if keeps:
+                    keep_at(there + whole * kept_step, e)
+                block = block + eight(where(at_top, zero, e))
                 ties = where(at_top, ties + one, ties)
+            block = block * inverse
             ties_so_far += total_of(eight(ties))
+            if keeps and classes > BLOCK:
+                put_double(exponents_of(kept, classes), start // BLOCK, exponent)
             if start == 0:
-                sums = block
+                sums, first_shift, first_exponent = block, shift, exponent
             else:
                 grown = sums + block
                 back = grown - sums
@@ -295,17 +353,56 @@ def statistics(spec: Spec) -> Any:
                 )  # fmt: skip
                 spreads, seen = spreads + more, seen + weight
             start += length
+            # 4. the frames only grow; a row whose first and last are too far apart is read again, from its top
+            growth = exponent - first_exponent
+            apart = shift != first_shift or growth < 0.0 or growth > _GROWN
+            if apart and start >= classes and known == lowest:
+                known, top, start = top, lowest, 0
+                lost, spreads, seen = none, none, none
         below = total_of(sums) * down
-        if classes > _BLOCK:
+        if classes > BLOCK:
             below += total_of(lost) * down
         below += ties_so_far - 1.0
         if top == lowest or top == -lowest:
             below = nan
         if costs:
-            return top, below, total_of(spreads), total_of(seen)
-        return top, below, 0.0, 0.0
+            return top, below, inverse, total_of(spreads), total_of(seen)
+        return top, below, inverse, 0.0, 0.0
 
     return row_statistics
+
+
+@cache
+def kept_exponents(spec: Spec) -> Any:
+    """exponents_of(kept, classes): where `statistics` leaves the exponent of each block's frame, in float64.
+
+    Before them, at `kept`, stand the exponentials in the format computed in, whole vectors to the end of the row.
+    """
+    width, size = spec.form.width, SIZE[spec.compute]
+
+    @device
+    def exponents_of(kept: Any, classes: Any) -> Any:
+        return kept + -(-classes // width) * (width * size)
+
+    return exponents_of
+
+
+@cache
+def rescaled(spec: Spec) -> Any:
+    """ratio_of(kept, classes, block): what the exponentials of a block are multiplied by to be in the last frame."""
+    form = spec.form
+    exponents_of = kept_exponents(spec)
+    fill, mantissa, one = filled(form.integer, form.width), form.integer(form.mantissa), filled(form.number, form.width)
+
+    @device
+    def ratio_of(kept: Any, classes: Any, block: Any) -> Any:
+        if block == (classes - 1) // BLOCK:
+            return one(form.number(1))
+        exponents = exponents_of(kept, classes)
+        grown = double_at(exponents, (classes - 1) // BLOCK) - double_at(exponents, block)
+        return bits(fill(form.integer(form.bias - int(grown))) << mantissa)
+
+    return ratio_of
 
 
 @device
@@ -315,6 +412,13 @@ def next_task(words: Any, task: Any) -> Any:
     if counter != 0:
         return take_ticket(counter)
     return task + 1
+
+
+@device
+def next_thread(words: Any) -> Any:
+    """The number of the thread that asks; it stands behind the counter of the tasks."""
+    counter = integer_at(words, 0)
+    return take_ticket(counter + 8) if counter != 0 else 0
 
 
 @device

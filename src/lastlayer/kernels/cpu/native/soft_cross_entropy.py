@@ -17,7 +17,7 @@ from lastlayer.kernels.cpu.native.lanes import (
     where,
     writer,
 )
-from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_below, logarithm_1p
+from lastlayer.kernels.cpu.native.math import DOUBLE, device, logarithm_1p, relative
 from lastlayer.kernels.cpu.native.rows import (
     Spec,
     adjustment,
@@ -55,9 +55,9 @@ def forward(*choices: Any) -> Any:
                 # 1. row by row: one read of the logits and of the target
                 for i in range(count):
                     row = first + i
-                    top, rest, cost, total = row_statistics(
+                    top, rest, _, cost, total = row_statistics(
                         logits + row * stride, classes, cap, temperature, weights, targets + row * target_stride,
-                        keep, share,
+                        keep, share, 0,
                     )  # fmt: skip
                     put_double(saved, row, float(top))
                     put_double(saved, rows + row, rest)
@@ -78,11 +78,10 @@ def forward(*choices: Any) -> Any:
                 losses = losses + first_of(count, loss, 0.0)
                 penalties = penalties + first_of(count, penalty, 0.0)
                 first += count
-            put_double(partial, task * 5, total_of(losses))
-            put_double(partial, task * 5 + 1, float(end - task * rows_per_task))
-            put_double(partial, task * 5 + 2, total_of(penalties))
-            put_double(partial, task * 5 + 3, float(end - task * rows_per_task))
-            put_double(partial, task * 5 + 4, 0.0)
+            put_double(partial, task * 4, total_of(losses))
+            put_double(partial, task * 4 + 1, total_of(penalties))
+            put_double(partial, task * 4 + 2, float(end - task * rows_per_task))
+            put_double(partial, task * 4 + 3, 0.0)
             task = next_task(words, task)
 
     return kernel
@@ -96,7 +95,7 @@ def backward(*choices: Any) -> Any:
     load, load_first = reader(spec.storage, number, width)
     store, store_first = writer(spec.storage, number, width)
     mass_at, mass_first = mass(spec)
-    adjust, slope, exp_below = adjustment(spec), slope_of_adjustment(spec), exponential_below(form, spec.exact)
+    adjust, slope, (frame_of, exp_in, _) = adjustment(spec), slope_of_adjustment(spec), relative(form)
     log1p_sum, fill_double = logarithm_1p(DOUBLE), filled(types.float64, 8)
     zero, half_down = number(0), 2.0 ** (-form.lift // 2)
     step, target_step, weight_step = width * size, width * SIZE[spec.target], width * SIZE[spec.compute]
@@ -104,10 +103,19 @@ def backward(*choices: Any) -> Any:
 
     @device
     def gradient(
-        z: Any, m: Any, top: Any, scale: Any, upstream: Any, near: Any, total: Any, cap: Any, temperature: Any
+        z: Any,
+        m: Any,
+        top: Any,
+        frame: Any,
+        scale: Any,
+        upstream: Any,
+        near: Any,
+        total: Any,
+        cap: Any,
+        temperature: Any,
     ) -> Any:
         u = adjust(z, cap, temperature)
-        far = exp_below(u, top) * scale * down - m * upstream
+        far = exp_in(u, frame) * scale * down - m * upstream
         # Where p is near 1, and only the largest entry can be, total·p − m is (total − m) − total·(1 − p).
         g = where(u == top, (total - m) * upstream - near, far)
         if adjusted:
@@ -139,20 +147,21 @@ def backward(*choices: Any) -> Any:
                 if z_loss != 0.0:
                     lse = top + lane(log1p_sum(fill_double(rest)), 0)
                     through += 2.0 * z_loss * lse * penalty
-                inverse = 1.0 / (1.0 + rest)
-                scale = number((upstream * total + through) * inverse * half_down)
+                inverse, base = 1.0 / (1.0 + rest), number(top)
+                frame, of_frame, _, _, _ = frame_of(base)
+                scale = number((upstream * total + through) * (inverse * of_frame) * half_down)
                 near = number(upstream * total * rest * inverse - through * inverse)
-                base, each, sum_of_masses = number(top), number(upstream), number(total)
+                each, sum_of_masses = number(upstream), number(total)
                 # 2. every class
                 for i in range(whole):
                     m = mass_at(target + i * target_step, weights + i * weight_step, keep, share)
                     z = load(address + i * step)
-                    g = gradient(z, m, base, scale, each, near, sum_of_masses, cap, temperature)
+                    g = gradient(z, m, base, frame, scale, each, near, sum_of_masses, cap, temperature)
                     store(out + i * step, g)
                 if left > 0:
                     m = mass_first(target + whole * target_step, weights + whole * weight_step, keep, share, left)
                     z = load_first(address + whole * step, left, zero)
-                    g = gradient(z, m, base, scale, each, near, sum_of_masses, cap, temperature)
+                    g = gradient(z, m, base, frame, scale, each, near, sum_of_masses, cap, temperature)
                     store_first(out + whole * step, g, left)
             task = next_task(words, task)
 

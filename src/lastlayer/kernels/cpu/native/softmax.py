@@ -1,7 +1,8 @@
 """Softmax, its logarithm and its normaliser, with their gradients.
 
-Words: `rows_named`, then what is saved of the rows (7: largest, rest), result (8), gradient of the result (9); then
-the temperature (10).
+Words: `rows_named`, then what is saved of the rows (7: largest, rest), result (8), gradient of the result (9), room
+for the exponentials of a row (10), so many bytes per thread (11), whether the result goes past the caches (12); then
+the temperature (13).
 """
 
 from typing import Any
@@ -13,6 +14,7 @@ from lastlayer.kernels.cpu.native.lanes import (
     double_at,
     filled,
     first_of,
+    fma,
     integer_at,
     lane,
     put_double,
@@ -20,12 +22,15 @@ from lastlayer.kernels.cpu.native.lanes import (
     where,
     writer,
 )
-from lastlayer.kernels.cpu.native.math import DOUBLE, device, difference, exponential_below, logarithm_1p
+from lastlayer.kernels.cpu.native.math import DOUBLE, device, difference, logarithm_1p, relative
 from lastlayer.kernels.cpu.native.rows import (
+    BLOCK,
     Spec,
     adjustment,
     as_eight_doubles,
     next_task,
+    next_thread,
+    rescaled,
     rows_named,
     statistics,
     sum_of_eight,
@@ -35,62 +40,111 @@ from lastlayer.kernels.cpu.native.rows import (
 def forward(kind: str, *choices: Any) -> Any:
     """`kind` is "softmax", "log_softmax" or "logsumexp"; the last writes one float64 per row."""
     spec = Spec(*choices)
-    form = spec.form
-    number, width, size = form.number, form.width, SIZE[spec.storage]
-    row_statistics, adjust = statistics(spec), adjustment(spec)
-    load, load_first = reader(spec.storage, number, width)
-    store, store_first = writer(spec.storage, number, width)
-    subtract, exp_below, log1p_sum = difference(form), exponential_below(form, spec.exact), logarithm_1p(DOUBLE)
-    fill_double, step, zero = filled(types.float64, 8), width * size, number(0)
-    half_down, logarithm, normaliser = 2.0 ** (-form.lift // 2), kind == "log_softmax", kind == "logsumexp"
-    down = number(half_down)
-
-    @device
-    def probability(u: Any, top: Any, scale: Any, low: Any) -> Any:
-        return exp_below(u, top) * scale * down
-
-    @device
-    def log_probability(u: Any, top: Any, log_sum: Any, low: Any) -> Any:
-        # what the difference and the logarithm lost in rounding is added to the smaller terms first
-        d, lost = subtract(u, top)
-        lost = where(lost == lost, lost, zero)  # of −inf
-        return (d + (lost - low)) - log_sum
-
-    value = log_probability if logarithm else probability
+    keeps, size = kind == "softmax", SIZE[spec.storage]
+    row_statistics = statistics(spec, keeps)
+    finish = {"softmax": _probabilities, "log_softmax": _log_probabilities, "logsumexp": _normaliser}[kind](spec)
 
     def kernel(words: Any) -> None:
         tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
-        saved = integer_at(words, 7)
-        result, temperature = integer_at(words, 8), double_at(words, 10)
-        whole = classes // width
-        left = classes - whole * width
+        saved, result, temperature = integer_at(words, 7), integer_at(words, 8), double_at(words, 13)
+        kept = 0
+        if keeps:
+            kept = integer_at(words, 10) + next_thread(words) * integer_at(words, 11)
         task = next_task(words, -1)
         while task < tasks:
             first = task * rows_per_task
             for row in range(first, min(first + rows_per_task, rows)):
                 address, out = logits + row * stride, result + row * classes * size
-                top, rest, _, _ = row_statistics(address, classes, 0.0, temperature, 0, 0, 1.0, 0.0)
+                top, rest, inverse, _, _ = row_statistics(address, classes, 0.0, temperature, 0, 0, 1.0, 0.0, kept)
                 put_double(saved, row, float(top))
                 put_double(saved, rows + row, rest)
-                if normaliser:
-                    lse = float(top) + lane(log1p_sum(fill_double(rest)), 0)
-                    if float(top) == -inf or float(top) == inf:
-                        lse = float(top)
-                    put_double(result, row, lse)
-                else:
-                    log_sum = lane(log1p_sum(fill_double(rest)), 0) if logarithm else half_down / (1.0 + rest)
-                    factor = number(log_sum)
-                    low = number(log_sum - float(factor))
-                    for i in range(whole):
-                        u = adjust(load(address + i * step), 0.0, temperature)
-                        store(out + i * step, value(u, top, factor, low))
-                    if left > 0:
-                        u = adjust(load_first(address + whole * step, left, zero), 0.0, temperature)
-                        store_first(out + whole * step, value(u, top, factor, low), left)
+                finish(words, row, address, out, top, rest, inverse, kept)
             task = next_task(words, task)
 
-    inf = float("inf")
     return kernel
+
+
+def _probabilities(spec: Spec) -> Any:
+    """The exponentials that were kept, divided by their sum."""
+    form, ratio_of = spec.form, rescaled(spec)
+    number, width, size, kept_size = form.number, form.width, SIZE[spec.storage], SIZE[spec.compute]
+    load, _ = reader(spec.compute, number, width)
+    store, store_first = writer(spec.storage, number, width)
+    stream, _ = writer(spec.storage, number, width, streaming=True)
+    step, kept_step, half_down = width * size, width * kept_size, 2.0 ** (-form.lift // 2)
+    down, frame_of, fill = number(half_down), relative(form).frame_of, filled(types.float64, 8)
+
+    @device
+    def finish(words: Any, row: Any, address: Any, out: Any, top: Any, rest: Any, inverse: Any, kept: Any) -> None:
+        classes, past_caches = integer_at(words, 4), integer_at(words, 12) != 0 and out % step == 0
+        total = 1.0 + rest
+        share = inverse / total
+        if form is DOUBLE:  # the quotient of two rounded numbers, with what each has lost
+            _, _, low, _, _ = frame_of(top)
+            lost = rest - (total - 1.0) if rest < 1.0 else 1.0 - (total - rest)
+            short = lane(fma(fill(-share), fill(total), inverse), 0)
+            share += ((short + low) - share * lost) / total
+        factor = number(half_down * share)
+        for start in range(0, classes, BLOCK):
+            length = min(BLOCK, classes - start)
+            whole, left, e, to = length // width, length % width, kept + start * kept_size, out + start * size
+            ratio = ratio_of(kept, classes, start // BLOCK) * down
+            for i in range(whole):
+                p = load(e + i * kept_step) * factor * ratio
+                if past_caches:
+                    stream(to + i * step, p)
+                else:
+                    store(to + i * step, p)
+            if left > 0:
+                store_first(to + whole * step, load(e + whole * kept_step) * factor * ratio, left)
+
+    return finish
+
+
+def _log_probabilities(spec: Spec) -> Any:
+    """(u − top) − log Σ; what the difference and the logarithm lost in rounding is added to the smaller terms first."""
+    form, adjust = spec.form, adjustment(spec)
+    number, width, step = form.number, form.width, form.width * SIZE[spec.storage]
+    load, load_first = reader(spec.storage, number, width)
+    store, store_first = writer(spec.storage, number, width)
+    subtract, log1p_sum, fill_double = difference(form), logarithm_1p(DOUBLE), filled(types.float64, 8)
+    zero = number(0)
+
+    @device
+    def value(u: Any, top: Any, log_sum: Any, low: Any) -> Any:
+        d, lost = subtract(u, top)
+        lost = where(lost == lost, lost, zero)  # of −inf
+        return (d + (lost - low)) - log_sum
+
+    @device
+    def finish(words: Any, row: Any, address: Any, out: Any, top: Any, rest: Any, inverse: Any, kept: Any) -> None:
+        classes, temperature = integer_at(words, 4), double_at(words, 13)
+        whole, left = classes // width, classes % width
+        log_sum = lane(log1p_sum(fill_double(rest)), 0)
+        high = number(log_sum)
+        low = number(log_sum - float(high))
+        for i in range(whole):
+            u = adjust(load(address + i * step), 0.0, temperature)
+            store(out + i * step, value(u, top, high, low))
+        if left > 0:
+            u = adjust(load_first(address + whole * step, left, zero), 0.0, temperature)
+            store_first(out + whole * step, value(u, top, high, low), left)
+
+    return finish
+
+
+def _normaliser(spec: Spec) -> Any:
+    """The log-sum-exp of the row; of infinite logits the largest."""
+    log1p_sum, fill_double, inf = logarithm_1p(DOUBLE), filled(types.float64, 8), float("inf")
+
+    @device
+    def finish(words: Any, row: Any, address: Any, out: Any, top: Any, rest: Any, inverse: Any, kept: Any) -> None:
+        lse = float(top) + lane(log1p_sum(fill_double(rest)), 0)
+        if float(top) == -inf or float(top) == inf:
+            lse = float(top)
+        put_double(integer_at(words, 8), row, lse)
+
+    return finish
 
 
 def backward(kind: str, *choices: Any) -> Any:
@@ -103,7 +157,7 @@ def backward(kind: str, *choices: Any) -> Any:
     spec = Spec(*choices)
     form = spec.form
     number, width, size = form.number, form.width, SIZE[spec.storage]
-    adjust, exp_below = adjustment(spec), exponential_below(form, spec.exact)
+    adjust, (frame_of, exp_in, _) = adjustment(spec), relative(form)
     load, load_first = reader(spec.storage, number, width)
     store, store_first = writer(spec.storage, number, width)
     eight, total_of, fill = as_eight_doubles(form), sum_of_eight(), filled(types.float64, 8)
@@ -130,7 +184,7 @@ def backward(kind: str, *choices: Any) -> Any:
     def kernel(words: Any) -> None:
         tasks, rows, rows_per_task, classes, logits, stride = rows_named(words)
         saved = integer_at(words, 7)
-        result, gradient, temperature = integer_at(words, 8), integer_at(words, 9), double_at(words, 10)
+        result, gradient, temperature = integer_at(words, 8), integer_at(words, 9), double_at(words, 13)
         whole = classes // width
         left, tail = classes - whole * width, whole * step
         ones = none(one)
@@ -140,7 +194,8 @@ def backward(kind: str, *choices: Any) -> Any:
             for row in range(first, min(first + rows_per_task, rows)):
                 z, out, g = logits + row * stride, result + row * classes * size, gradient + row * classes * size
                 top, rest = number(double_at(saved, row)), double_at(saved, rows + row)
-                scale = number(half_down / (1.0 + rest))
+                frame, inverse, _, _, _ = frame_of(top)
+                scale = number(half_down * inverse / (1.0 + rest))
                 c, mark, special, total = zero, number(nan), zero, zero
                 if normaliser:
                     total = number(double_at(gradient, row))
@@ -168,26 +223,23 @@ def backward(kind: str, *choices: Any) -> Any:
                         # 2. Σ p·(g − c)
                         sums = fill(0.0)
                         for i in range(whole):
-                            p = exp_below(adjust(load(z + i * step), 0.0, temperature), top) * scale * down
+                            p = exp_in(adjust(load(z + i * step), 0.0, temperature), frame) * scale * down
                             sums = sums + eight(p * (load(g + i * step) - c))
                         if left > 0:
-                            p = (
-                                exp_below(adjust(load_first(z + tail, left, zero), 0.0, temperature), top)
-                                * scale
-                                * down
-                            )
+                            u = adjust(load_first(z + tail, left, zero), 0.0, temperature)
+                            p = exp_in(u, frame) * scale * down
                             v = p * (load_first(g + tail, left, zero) - c)
                             sums = sums + eight(first_of(left, v, zero))
                         total = number(total_of(sums))
                 # 3. every class
                 for i in range(whole):
                     u = adjust(load(z + i * step), 0.0, temperature)
-                    p = exp_below(u, top) * scale * down
+                    p = exp_in(u, frame) * scale * down
                     v = p if normaliser else load(g + i * step)
                     store(out + i * step, combine(u, v, p, total, c, mark, special, temperature))
                 if left > 0:
                     u = adjust(load_first(z + tail, left, zero), 0.0, temperature)
-                    p = exp_below(u, top) * scale * down
+                    p = exp_in(u, frame) * scale * down
                     v = p if normaliser else load_first(g + tail, left, zero)
                     store_first(out + tail, combine(u, v, p, total, c, mark, special, temperature), left)
             task = next_task(words, task)
