@@ -1,8 +1,13 @@
 """The members of a table's network: each row is unseen by one of them, and counts as often as every other."""
 
+import numpy as np
+import pandas as pd
+import pytest
 import torch
 
+from lastlayer import Classifier
 from lastlayer.classifier.data.columns import Column, TableSpec
+from lastlayer.classifier.learning import optimisation
 from lastlayer.classifier.network import members
 from lastlayer.classifier.network.members import MEMBERS, TableMembers, _owner
 from lastlayer.classifier.network.model import ModelSpec, Network
@@ -67,3 +72,37 @@ def test_logits_are_the_mean_of_the_members_logits():
     torch.testing.assert_close(head(backbone(numbers, indices)), each.mean(0))
     owner = _owner(numbers, indices)
     torch.testing.assert_close(head(backbone.held_out(numbers, indices)), each[owner, torch.arange(64)])
+
+
+def trained(**settings):
+    """The weight decay of each epoch of a training on labels that nothing can tell, and which epochs were best."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(80, 5)), columns=list("abcde")).assign(y=random.choice(["no", "yes"], 80))
+    decays = []
+    with pytest.MonkeyPatch.context() as patch:
+        set_rate = optimisation.set_rate
+
+        def hearing(optimizer, rate):
+            decays.append({group["weight_decay"] for group in optimizer.param_groups})
+            set_rate(optimizer, rate)
+
+        patch.setattr(optimisation, "set_rate", hearing)
+        model = Classifier(epochs=14, batch_size=100, verbose=False, **settings).fit(frame, target="y")
+    assert all(len(each) == 1 for each in decays)
+    return [each.pop() for each in decays], [epoch.best for epoch in model.record.epochs], model.record.data["notes"]
+
+
+def test_weight_decay_grows_with_each_epoch_that_is_not_the_best():
+    decays, best, notes = trained(lr=0.01)
+    assert not all(best)
+    worse = np.cumsum([0, *(not each for each in best[:-1])])
+    assert decays == pytest.approx(np.minimum(0.3 * 1.5**worse, 10).tolist())
+    assert any(note.startswith("Weight decay: 0.3, and 1.5 times as much") for note in notes)
+
+
+@pytest.mark.parametrize("settings", [{"weight_decay": 0.2}, {"backbone": "mlp"}])
+def test_weight_decay_stays_where_it_is_named_and_of_other_networks(settings):
+    decays, best, notes = trained(lr=0.01, **settings)
+    assert not all(best)
+    assert set(decays) == {settings.get("weight_decay", 0.01)}
+    assert not any(note.startswith("Weight decay") for note in notes)

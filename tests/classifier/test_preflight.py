@@ -84,15 +84,15 @@ def test_nothing_is_found_in_sound_data(tmp_path):
     report = found(flowers(), "kind")
     assert ids(report) == ["missing-cells"]
     assert not report.harmful
-    assert report.rows == {"train": 98, "validation": 15, "calibration": 15, "test": 22}
+    assert report.rows == {"train": 125, "validation": 3, "test": 22}
     assert sum(report.classes.values()) == 150
 
 
 def test_the_split_is_the_one_that_training_makes(tmp_path):
     from lastlayer import Classifier
 
-    model = Classifier(epochs=1, verbose=False).fit(flowers(), "kind")
-    assert found(flowers(), "kind").rows == model.record.data["rows"]
+    model = Classifier(epochs=1, calibration=0.1, verbose=False).fit(flowers(), "kind")
+    assert found(flowers(), "kind", calibration=0.1).rows == model.record.data["rows"]
 
 
 # Images

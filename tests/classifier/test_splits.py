@@ -123,7 +123,7 @@ def test_equal_rows_with_different_classes_are_named(heard):
 def test_a_given_split_without_validation_takes_it_from_training(tmp_path, heard):
     flowers(80).to_csv(tmp_path / "train.csv", index=False)
     flowers(20, seed=3).to_csv(tmp_path / "test.csv", index=False)
-    model = Classifier(epochs=1, listener=heard).fit(tmp_path, target="kind")
+    model = Classifier(epochs=1, validation=0.1, calibration=0.1, listener=heard).fit(tmp_path, target="kind")
     rows = model.record.data["rows"]
     assert rows["train"] + rows["validation"] + rows["calibration"] == 80
     assert min(rows["validation"], rows["calibration"]) >= 3
@@ -211,7 +211,7 @@ def test_an_unknown_positive_class(heard):
 
 
 def test_rows_that_calibrate_do_nothing_else():
-    model = Classifier(epochs=1, verbose=False).fit(flowers(200), target="kind")
+    model = Classifier(epochs=1, calibration=0.1, verbose=False).fit(flowers(200), target="kind")
     kept = model.record.predictions.to_pydict()
     parts = {split: {n for n, s in zip(kept["input"], kept["split"], strict=True) if s == split} for split in SPLITS}
     assert min(map(len, parts.values())) > 0

@@ -15,7 +15,7 @@ from tests.cli.test_cli import call  # noqa: F401 - a fixture
 def test_nothing_harmful_is_exit_code_0(call, flower_table):  # noqa: F811
     code, out, _ = call("data", flower_table, "--target", "kind")
     assert code == 0
-    assert "150 rows (98 train, 15 validation, 15 calibration, 22 test), 3 classes" in out
+    assert "150 rows (125 train, 3 validation, 22 test), 3 classes" in out
     assert "missing-cells" in out
 
 

@@ -79,7 +79,7 @@ def test_what_is_kept_gains_more_than_its_interval(factor):
     for seed in range(20):
         logits, target = honest(rows=150, seed=seed)
         found = calibrate(factor * logits, target)
-        assert found.kept == (found.gain.low > 0)
+        assert found.kept == (found.gain.low > found.risk)
         assert found.temperature == (found.fitted if found.kept else 1.0)
 
 
@@ -98,6 +98,45 @@ def test_a_gain_that_few_rows_make_is_not_kept():
     assert not found.kept
     target[:40] = 1
     assert calibrate(logits, target).kept
+
+
+def test_few_rows_that_are_nearly_all_right_do_not_sharpen():
+    """Sixteen rows, two of them wrong by a hair: the interval of the gain lies above 0, and means nothing."""
+    logits = torch.tensor([[0.0, margin] for margin in (*[1.5] * 14, -0.05, -0.08)])
+    found = calibrate(logits, torch.ones(16, dtype=torch.int64))
+    assert found.gain.low > 0
+    assert 0.05 < found.fitted < 0.5
+    assert found.risk > found.gain.low
+    assert not found.kept
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("offset", [None, (0.5, -0.2, 1.0)])
+def test_the_risk_is_the_most_that_another_truth_of_a_row_would_lose(factor, offset):
+    logits, _ = honest(classes=3, rows=60)
+    target = torch.arange(60) % 3
+    logits = factor * logits
+    add = torch.zeros(3).double() if offset is None else torch.tensor(offset).double()
+    found = calibrate(logits, target, offset=None if offset is None else add)
+    lost = [
+        row_losses(logits / found.fitted + add, torch.full((60,), truth)) - row_losses(logits + add, target * 0 + truth)
+        for truth in range(3)
+    ]
+    assert found.risk == pytest.approx(float(torch.stack(lost).max()) / 60, rel=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.3, 3.0])
+def test_the_risk_of_a_label_is_that_of_either_answer(factor):
+    logits, target = honest_labels(rows=80)
+    logits = factor * logits
+    for label, found in enumerate(calibrate_labels(logits, target)):
+        z = logits[:, label]
+        lost = [
+            row_losses(z / found.fitted, torch.full((80,), truth)) - row_losses(z, torch.full((80,), truth))
+            for truth in (0, 1)
+        ]
+        assert found.risk == pytest.approx(float(torch.stack(lost).max()) / 80, rel=1e-9)
+        assert found.risk == pytest.approx(calibrate(z, target[:, label]).risk, rel=1e-9)
 
 
 def test_shapes_that_do_not_belong_together_are_named():

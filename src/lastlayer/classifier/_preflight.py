@@ -21,6 +21,7 @@ from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.data.splits import split_rows
 from lastlayer.classifier.data.text_tables import ragged_rows
 from lastlayer.classifier.journal import Journal, Lines, Listener, Silent
+from lastlayer.classifier.shares import settled
 from lastlayer.classifier.task import check_labels
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError
 from lastlayer.messages import Message
@@ -203,7 +204,7 @@ def _only_progress(journal: Journal) -> Journal:
 def _parts(rows: Rows, contents: Any, config: Config, journal: Journal) -> tuple[list[str], DataError | None]:
     """The split of each row; where training could make none, the given one and why."""
     try:
-        kept, split = split_rows(rows, contents, config, journal)
+        kept, split = split_rows(rows, contents, settled(rows, config, Journal(Silent())), journal)
     except DataError as error:
         return list(rows.given) if rows.given is not None else [""] * len(rows), error
     return parts_of(rows, kept, split), None

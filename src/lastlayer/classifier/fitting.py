@@ -65,6 +65,7 @@ def fit(
                 resuming.begin(folder, about)
                 claims.enter_context(resuming.held(folder))
             ready = prepare(source, config, journal)
+            config = ready.config
             if config.folds is not None:
                 cut(ready.rows, ready.contents, ready.split, config)  # what cannot be cut is said before any training
             loss = _objective(ready, config, journal)

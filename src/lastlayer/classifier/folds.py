@@ -114,8 +114,7 @@ def inner_split(rows: Rows, contents: Sequence[Any], held: Sequence[int], split:
     rest = [row for row in range(len(rows)) if row not in gone]
     labels = strata([(rows.labels or [])[row] for row in rest])
     groups = None if rows.groups is None else [rows.groups[row] for row in rest]
-    shares = (config.validation, config.calibration)
-    chosen, calibrating = taken(labels, [contents[row] for row in rest], groups, shares, config.seed)
+    chosen, calibrating = taken(labels, [contents[row] for row in rest], groups, config.shares, config.seed)
     train = [row for place, row in enumerate(rest) if place not in chosen and place not in calibrating]
     return Split(
         train,

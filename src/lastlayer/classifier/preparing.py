@@ -22,6 +22,7 @@ from lastlayer.classifier.journal import Journal
 from lastlayer.classifier.learning import resuming
 from lastlayer.classifier.learning.batches import Examples
 from lastlayer.classifier.network import backbones
+from lastlayer.classifier.shares import settled
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.errors import ConfigError
 from lastlayer.messages import Message
@@ -32,8 +33,9 @@ _LEARN_FROM = 100_000  # training rows: their means are known to a third of a pe
 
 @dataclass
 class Prepared:
-    """Rows ready to train on."""
+    """Rows ready to train on, and the settings with the shares that were held out."""
 
+    config: Config
     rows: Rows
     split: Split
     task: Task
@@ -78,6 +80,7 @@ def prepare(source: Any, config: Config, journal: Journal) -> Prepared:
         seen = dict(zip(rows.names, looks, strict=True))
         check_labels(rows.labels or [], config, class_folders(source))
     contents: Sequence[Hashable] = [seen[name].digest for name in rows.names] if seen else contents_of(rows, config)
+    config = settled(rows, config, journal)
     whole = rows
     rows, split = split_rows(whole, contents, config, journal)
     found = checks.look(whole, contents, config, rows, split, list(seen.values()), class_folders(source), journal)
@@ -87,7 +90,7 @@ def prepare(source: Any, config: Config, journal: Journal) -> Prepared:
     target = task.targets(labels)
     backbone, preprocessing = learn(rows, split, seen, config, journal)
     fingerprint = resuming.fingerprint(rows, contents, split._asdict(), target)
-    return Prepared(rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
+    return Prepared(config, rows, split, task, target, backbone, preprocessing, found, contents, seen, fingerprint)
 
 
 def learn(

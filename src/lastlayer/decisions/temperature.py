@@ -2,7 +2,7 @@
 
 Dividing every logit by T > 0 changes no decision, only how sure the probabilities are. T is fitted to labelled rows
 that the model was not trained on, and kept only where rows that the fit has not seen gain from it, by more than their
-gain varies from sample to sample.
+gain varies from sample to sample, and by more than one row of another kind could lose.
 
 Source: Guo et al. 2017, arXiv:1706.04599.
 """
@@ -32,12 +32,14 @@ class Calibration:
 
     Attributes:
         temperature: What to divide logits by: the fitted one where it is kept, else 1.
-        kept: Whether the interval of the gain lies above 0, and the fitted temperature inside its range.
+        kept: Whether the interval of the gain lies above `risk`, and the fitted temperature inside its range.
         fitted: The temperature that all rows together ask for; NaN where there are too few to fit one, 0.05 or 20
             where they ask for none: every row is right, or they are predicted no better than at random.
         before: Mean log-loss at temperature 1, in nats.
         after: Mean log-loss of rows that the fit had not seen, each at the temperature of the others.
         gain: before − after, with the interval of the paired bootstrap over the rows (BCa).
+        risk: What one more row could take off the gain: the most that any of the rows would lose by the fitted
+            temperature, were its truth another, divided by the rows. The bootstrap cannot draw what no row shows.
     """
 
     temperature: float
@@ -46,6 +48,7 @@ class Calibration:
     before: float
     after: float
     gain: Interval
+    risk: float
 
 
 def fit_temperature(
@@ -106,7 +109,7 @@ def calibrate(
     """Fit a temperature, and keep it only if it helps rows that it was not fitted to.
 
     Each of `folds` parts is scored at the temperature fitted to the others. That gives a gain per row, and the
-    temperature is kept where the bootstrap interval of the mean gain lies above 0.
+    temperature is kept where the bootstrap interval of the mean gain lies above what one more row could take off it.
 
     Args:
         logits: (rows, classes) for softmax, or (rows) for one sigmoid, of rows that the model was not trained on.
@@ -139,7 +142,7 @@ def calibrate(
         temperature = fit_temperature(z[~held], target[~held], offset=add)
         after[held] = row_losses(_scaled(z[held], temperature, add), target[held])
     fitted = torch.tensor([fit_temperature(z, target, offset=add)], dtype=torch.float64)
-    return _judged(before.unsqueeze(1), after.unsqueeze(1), fitted)[0]
+    return _judged(before.unsqueeze(1), after.unsqueeze(1), fitted, _largest_loss(z, fitted, add))[0]
 
 
 def calibrate_labels(
@@ -178,7 +181,8 @@ def calibrate_labels(
         held = fold == part
         temperature = _best(_slopes(z, target, add, (~held).double()), z, z.shape[1])
         after = torch.where(held, row_losses(_scaled(z, temperature, add), target), after)
-    return _judged(before, after, fit_temperatures(z, target, offset=add))
+    fitted = fit_temperatures(z, target, offset=add)
+    return _judged(before, after, fitted, _largest_loss(z, fitted, add, several=True))
 
 
 def _labels(logits: Tensor, target: Tensor) -> None:
@@ -208,19 +212,29 @@ def _too_few(rows: int, folds: int) -> bool:
 def _uncalibrated(before: Tensor) -> tuple[Calibration, ...]:
     nothing = Interval(0.0, math.nan, math.nan)
     means = before.mean(0).tolist()
-    return tuple(Calibration(1.0, False, math.nan, mean, mean, nothing) for mean in means)
+    return tuple(Calibration(1.0, False, math.nan, mean, mean, nothing, math.nan) for mean in means)
 
 
-def _judged(before: Tensor, after: Tensor, fitted: Tensor) -> tuple[Calibration, ...]:
+def _largest_loss(z: Tensor, fitted: Tensor, offset: Tensor | None, *, several: bool = False) -> Tensor:
+    """The most that dividing by `fitted` adds to the surprise at any answer, of any row: one number per temperature."""
+    before, after = _scaled(z, 1.0, offset), _scaled(z, fitted, offset)
+    if z.dim() == 2 and not several:
+        return (functional.log_softmax(before, 1) - functional.log_softmax(after, 1)).max().reshape(1)
+    answers = [functional.logsigmoid(sign * before) - functional.logsigmoid(sign * after) for sign in (-1, 1)]
+    return torch.stack(answers).flatten(0, 1).amax(0).reshape(-1)
+
+
+def _judged(before: Tensor, after: Tensor, fitted: Tensor, largest_loss: Tensor) -> tuple[Calibration, ...]:
     """One verdict per column of losses per row."""
     gain = before - after
+    risks = (largest_loss.clamp_min(0) / len(gain)).tolist()
     sums = resampled_sums(gain, times=STEADY)
     found = []
-    for column, temperature in enumerate(fitted.tolist()):
+    for column, (temperature, risk) in enumerate(zip(fitted.tolist(), risks, strict=True)):
         interval = corrected(gain[:, column], sums[:, column])
-        kept = interval.above(0) and LEAST < temperature < MOST
+        kept = interval.above(risk) and LEAST < temperature < MOST
         scores = float(before[:, column].mean()), float(after[:, column].mean())
-        found.append(Calibration(temperature if kept else 1.0, kept, temperature, *scores, interval))
+        found.append(Calibration(temperature if kept else 1.0, kept, temperature, *scores, interval, risk))
     return tuple(found)
 
 

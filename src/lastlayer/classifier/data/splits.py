@@ -45,7 +45,7 @@ def split_rows(
     if 2 * count < len(rows):
         journal.say(Message("split.few_contents", rows=len(rows), count=count))
     if rows.given is None:
-        shares = (config.validation, config.test, config.calibration)
+        shares = (config.shares[0], config.test, config.shares[1])
         chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
@@ -92,7 +92,7 @@ def _completed(
     journal: Journal,
 ) -> Split:
     """A given split with the parts that it lacks, taken from its training rows."""
-    shares = (0.0 if split.validation else config.validation, 0.0 if split.calibration else config.calibration)
+    shares = (0.0 if split.validation else config.shares[0], 0.0 if split.calibration else config.shares[1])
     inner = [labels[row] for row in split.train]
     inner_groups = None if groups is None else [groups[row] for row in split.train]
     parts = taken(inner, [contents[row] for row in split.train], inner_groups, shares, config.seed)

@@ -1,4 +1,4 @@
-"""The optimizer, and how its learning rate goes over a training: a function of the step, which needs no memory."""
+"""The optimizer, and how learning rate and weight decay go over a training, by step and history: neither is state."""
 
 import math
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from lastlayer.classifier.network.texts import TextTable
 
 SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
+GROWTH, MOST_DECAY = 1.5, 10.0  # of the weight decay of members: by epoch without a lower loss, and where it ends
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -31,6 +32,23 @@ def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
     of_members = isinstance(getattr(network, "backbone", None), TableMembers)
     rate, decay = (1e-3, 0.3) if of_members else (2e-3, 0.01)
     return rate if config.lr is None else config.lr, decay if config.weight_decay is None else config.weight_decay
+
+
+def decay_grows(network: nn.Module, config: Config) -> bool:
+    """Whether weight decay follows the validation log-loss: of members, where the settings name none."""
+    return isinstance(getattr(network, "backbone", None), TableMembers) and config.weight_decay is None
+
+
+def decay_after(worse: int, start: float) -> float:
+    """Weight decay after so many epochs whose validation log-loss was not the lowest so far.
+
+    A table of much noise needs a hundred times the decay of a clean one, and only the rows that are held out tell
+    which it is (docs/decisions/021).
+
+    >>> [round(decay_after(worse, 0.3), 4) for worse in (0, 1, 2, 20)]
+    [0.3, 0.45, 0.675, 10.0]
+    """
+    return max(start, min(MOST_DECAY, start * GROWTH**worse))
 
 
 def published(network: nn.Module) -> Iterator[nn.Parameter]:
@@ -61,6 +79,12 @@ def factor(step: int, steps: int, warmup: float, schedule: str) -> float:
     share = min(1.0, (step - math.ceil(warmup)) / max(1, steps - 1 - math.ceil(warmup)))
     fallen = share if schedule == "linear" else (1 - math.cos(math.pi * share)) / 2
     return 1 - (1 - _LEAST) * fallen
+
+
+def set_decay(optimizer: Any, decay: float) -> None:
+    """Give every group of weights a weight decay."""
+    for group in optimizer.param_groups:
+        group["weight_decay"] = decay
 
 
 def set_rate(optimizer: Any, rate: float) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.learning import processes, resuming
+from lastlayer.classifier.learning import optimisation, processes, resuming
 from lastlayer.classifier.learning.batches import Examples, in_order, loader
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
@@ -125,6 +125,11 @@ def train(
     loop = Loop(network, rows, config, kind, journal, request, helper)
     if network.held_out() is not None and len(validation) < FEW:
         journal.say(Message("training.members", validation=len(validation), rows=len(rows), members=MEMBERS))
+    grows, decay = optimisation.decay_grows(network, config), optimisation.step_size(network, config)[1]
+    if grows:
+        factor, most = optimisation.GROWTH, optimisation.MOST_DECAY
+        fixing = option("weight_decay")
+        journal.say(Message("training.decay", decay=decay, factor=factor, most=most, option=fixing))
     history = History([], math.nan, *loop.expected, _copied(network), 0)
     keeper, trackers = keeper or Keeper(None), trackers or Trackers()
     first_note = len(journal.notes)
@@ -137,6 +142,9 @@ def train(
         keeper.keep(lambda: resuming.captured(loop, history, keeper.about, notes))
 
     while loop.number <= config.epochs and not _had_enough(history, config):
+        if grows:
+            worse = sum(not epoch.best for epoch in history.epochs)
+            optimisation.set_decay(loop.optimizer, optimisation.decay_after(worse, decay))
         loss = loop.epoch(keeper, keep)
         history.first_loss = loop.first_loss
         if loop.stopped:
@@ -180,13 +188,14 @@ def _judge(loop: Loop, loss: float, network: Network, rows: Examples, validation
     processes.share_buffers(network, loop.helper)
     logits = shared_logits(network, validation, loop.helper.device, loop.helper)
     logits = objective.unweighted(logits, network.objective, network.task)
-    score = log_loss(logits, validation.labelled)
+    judged = [(logits, validation.labelled)]
     held_out = network.held_out()
     if held_out is not None and len(validation) < FEW:
         own = shared_logits(held_out, rows, loop.helper.device, loop.helper)
-        unseen = log_loss(objective.unweighted(own, network.objective, network.task), rows.labelled)
-        score = (score * len(validation) + unseen * len(rows)) / (len(validation) + len(rows))
-    accuracy = float((network.task.decided(logits) == validation.labelled).double().mean())
+        judged.append((objective.unweighted(own, network.objective, network.task), rows.labelled))
+    logits, target = (torch.cat(parts) for parts in zip(*judged, strict=True))
+    score = log_loss(logits, target)
+    accuracy = float((network.task.decided(logits) == target).double().mean())
     best = all(score < epoch.validation_log_loss for epoch in history.epochs)
     return Epoch(loop.number, loss, score, accuracy, loop.seconds(), best)
 

@@ -20,6 +20,8 @@ def calibration(found: Calibration) -> Message:
     scores = {"before": found.before, "after": found.after, **gain}
     if found.kept:
         return Message("temperature.kept", temperature=found.temperature, **scores)
+    if found.gain.above(0):
+        return Message("temperature.risky", fitted=found.fitted, risk=found.risk, **scores)
     return Message("temperature.unsure", fitted=found.fitted, **scores)
 
 
