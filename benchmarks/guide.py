@@ -39,19 +39,19 @@ the largest logit, for the exponentials, for their sum, for the difference, and 
 over the rows and takes all passes over one row while that row is in the cache: {row} Loss and gradient are made
 together: the logits are read once, and the gradient is written once.
 
-**One exponential per logit.** It is kept beside the row while the row is summed up, and scaled when the sum is known. The
-backward hands the gradient out; where another gradient reaches the loss than was expected, it is computed anew, with the
-same digits.
+**One exponential per logit.** It is kept beside the row while the row is summed up, and scaled when the sum is known.
+The backward hands the gradient out; where another gradient reaches the loss than was expected, it is computed anew,
+with the same digits.
 
 **Its own exponential.** A kernel that calls the exponential of a mathematical library for each number waits for calls.
 Ours is a range reduction and a polynomial, written out in vectors. It reduces the logit as it stands, so that no digit
 of the difference to the largest logit is lost, and none has to be carried along.
 
-**Memory that is there.** A fresh gradient is memory that the system has not mapped yet. With pages of 4 KiB a gradient of
-{gradient} takes {faults} page faults, and with pages of 2 MiB {huge}; in both cases the system clears it first. So a
-large gradient lives in a block that the last one gave back. The system may take such a block whenever it needs it. Large
-results go past the caches, so that nothing is read that is about to be overwritten. (Linux, from 32 MiB on; on CUDA
-PyTorch's allocator reuses its memory.)
+**Memory that is there.** A fresh gradient is memory that the system has not mapped yet. With pages of 4 KiB a
+gradient of {gradient} takes {faults} page faults, and with pages of 2 MiB {huge}; in both cases the system clears it
+first. So a large gradient lives in a block that the last one gave back. The system may take such a block whenever it
+needs it. Large results go past the caches, so that nothing is read that is about to be overwritten. (Linux, from 32
+MiB on; on CUDA PyTorch's allocator reuses its memory.)
 
 **Chunks, and no N × V.** A linear loss needs logits only to make gradients of them. They are made for a block of rows,
 turned into their own gradient in place, multiplied into the gradients of features and weight, and overwritten by the
