@@ -130,3 +130,15 @@ def _counting():
     from lastlayer.kernels.cpu._compile import Kernel
 
     return Kernel(lambda words: None, 0), b"", 3
+
+
+@pytest.mark.parametrize("call", ["cross_entropy", "softmax"])
+def test_room_is_made_for_as_many_threads_as_will_run(call, monkeypatch):
+    """Another thread may change their number at any moment: it is asked for once."""
+    asked = []
+    number = torch.get_num_threads
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked.append(1) or number())
+    z = torch.randn(100, 300, requires_grad=call == "cross_entropy")
+    target = (torch.randint(300, (100,)),) if call == "cross_entropy" else (-1,)
+    getattr(functional, call)(z, *target, backend="cpu")
+    assert asked == [1]

@@ -174,11 +174,12 @@ def _large(
     gradient = _memory.empty(call.z, *call.z.shape)
     partial, saved = bytearray(8 * (_SUMS + 1) * call.tasks), torch.empty((2, call.rows), dtype=torch.float64)
     size = room_per_row(call.z.shape[1], call.spec[1])
-    room = torch.empty(size * torch.get_num_threads(), dtype=torch.uint8)
+    threads = _threads.count(call.tasks, call.work)
+    room = torch.empty(size * threads, dtype=torch.uint8)
     _threads.run(
         _compile.kernel("cross_entropy.both", *call.spec), _WORDS, call.tasks, call.work,
         *call.head, saved.data_ptr(), 0, 0, _threads.address_of(partial), room.data_ptr(), size, gradient.data_ptr(),
-        *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options),
+        *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options), threads=threads,
     )  # fmt: skip
     total, _ = _reduced(_threads.sums_of(partial[: 8 * _SUMS * call.tasks], _SUMS), weighed, options)
     gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)

@@ -56,13 +56,15 @@ def _call(
     adjusted = temperature != 1.0
     compute = computed_in(z.dtype, wide=wide or adjusted)
     size = room_per_row(classes, compute) if (kernel, kind) == ("forward", "softmax") else 0
-    room = torch.empty(size * torch.get_num_threads(), dtype=torch.uint8)
+    tasks = -(-rows // per_task)
+    threads = _threads.count(tasks, z.numel())
+    room = torch.empty(size * threads, dtype=torch.uint8)
     _threads.run(
         _compile.kernel(f"softmax.{kernel}", kind, NAMES[z.dtype], compute, adjusted),
-        _WORDS, -(-rows // per_task), z.numel(),
+        _WORDS, tasks, z.numel(),
         rows, per_task, classes, z.data_ptr(), row_stride(z), saved.data_ptr(), result.data_ptr(),
         0 if gradient is None else gradient.data_ptr(), room.data_ptr(), size, result.nbytes >= _memory.LARGE,
-        temperature,
+        temperature, threads=threads,
     )  # fmt: skip
 
 

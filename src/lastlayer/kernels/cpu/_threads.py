@@ -25,9 +25,17 @@ _INLINE_BELOW = 16_384
 _forked = False
 
 
-def run(kernel: Kernel, layout: Struct, tasks: int, work: int, *words: Any) -> None:
-    """Run all `tasks`; `work` is the number of elements in all, `words` what follows the first two arguments."""
-    threads = 1 if work < _INLINE_BELOW else min(torch.get_num_threads(), tasks)
+def count(tasks: int, work: int) -> int:
+    """How many threads share `tasks` of `work` elements in all."""
+    return 1 if work < _INLINE_BELOW else max(1, min(torch.get_num_threads(), tasks))
+
+
+def run(kernel: Kernel, layout: Struct, tasks: int, work: int, *words: Any, threads: int | None = None) -> None:
+    """Run all `tasks`; `work` is the number of elements in all, `words` what follows the first two arguments.
+
+    Who has made room for each thread names their number, since another thread may change it meanwhile.
+    """
+    threads = threads or count(tasks, work)
     if threads <= 1:
         kernel.call(layout.pack(0, tasks, *words))
         return
