@@ -199,7 +199,7 @@ def test_columns_of_very_many_rows_are_learnt_from_a_sample(tmp_path, monkeypatc
 
     monkeypatch.setattr(preparing, "_LEARN_FROM", 50)
     flowers(300).to_csv(tmp_path / "t.csv", index=False)
-    Classifier(epochs=1, listener=heard).fit(tmp_path / "t.csv", "kind")
+    Classifier(epochs=1, validation=0.1, calibration=0.1, listener=heard).fit(tmp_path / "t.csv", "kind")
     heard.said("learnt from 49 training rows of 196, evenly taken")
 
 
