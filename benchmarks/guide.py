@@ -32,6 +32,18 @@ So each figure below stands beside its limit, measured in the same run: a copy o
 
 {targets}
 
+**Where one is missed, and why.**
+
+- *Small cross-entropies.* An `autograd.Function` that does nothing but return fresh memory takes 28 µs of the 36 that
+  the whole loss of 64 × 5 takes in PyTorch, in a tight loop; ours takes 54 there. What is beyond is Python: it reads
+  options and checks targets, 17 µs in the forward and 2 in the backward. At 1,024 × 100 it is the arithmetic per row,
+  which is done in float64 for a loss that keeps its digits.
+- *Binary cross-entropy in bfloat16* takes as long as in float32: an exponential, a logarithm and two divisions per
+  logit, not memory. PyTorch's takes two thirds of its time in float32.
+- *Linear cross-entropy, twice as fast as PyTorch's chunks.* With the best size of a chunk these take some 1.15 times as
+  long as the three matrix products alone: no kernel can halve that. With the size that PyTorch chooses itself they take
+  1.8 times as long as the products.
+
 ## Why it is fast
 
 **One pass over memory.** Written with separate operations, cross-entropy reads and writes its logits many times: for

@@ -1,6 +1,7 @@
 """python -m benchmarks.speed [--quick] [--case NAME] [--guide]: the table of targets, kept with the machine named.
 
-Writes benchmarks/results/speed.json and from it docs/guides/speed.md and its picture; --guide does the second only.
+Each case is kept in benchmarks/results/speed.json as it is measured, in the place of what was kept of it; from that
+docs/guides/speed.md and its picture are written. --guide does the second only; the short run keeps nothing.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from benchmarks import startup
 from benchmarks.guide import guide
 from lastlayer import bench
 from lastlayer.bench import plot, table, targets
+from lastlayer.bench.cases import CASES
 from lastlayer.bench.machine import about
 from lastlayer.bench.targets import Row
 
@@ -28,15 +30,22 @@ def starting(numbers: dict[str, float]) -> list[Row]:
     return found
 
 
-def measure(cases: list[bench.Case], settings: bench.Settings, startup_numbers: dict[str, float]) -> bench.Report:
+def measure(cases: list[bench.Case], settings: bench.Settings, startup_numbers: dict[str, float], keep: bool) -> None:
     """Measure and print everything, the table of targets last."""
-    print("\n".join([*table.machine_lines(about(settings.device)), ""]))
-    report = bench.run(
-        cases, settings, found=lambda result: print("\n".join([*table.case_lines(result), ""]), flush=True)
-    )
+    machine = about(settings.device)
+    print("\n".join([*table.machine_lines(machine), ""]))
+    before = bench.Report.load(RESULTS) if keep and RESULTS.is_file() else None
+    kept = {r.case.name: r for r in before.results} if before is not None and before.machine == machine else {}
+
+    def found(result: bench.CaseResult) -> None:
+        print("\n".join([*table.case_lines(result), ""]), flush=True)
+        if keep:
+            kept[result.case.name] = result
+            bench.Report(machine, settings.device, [kept[name] for name in CASES if name in kept]).save(RESULTS)
+
+    report = bench.run(cases, settings, found=found)
     rows = [*starting(startup_numbers), *targets.rows(report, cases)]
     print("\n".join(table.target_lines(rows)))
-    return report
 
 
 def write_guide() -> None:
@@ -51,7 +60,7 @@ def write_guide() -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the short run; nothing is kept")
-    parser.add_argument("--case", action="append", help="a case, or how names begin; nothing is kept")
+    parser.add_argument("--case", action="append", help="a case, or how names begin")
     parser.add_argument("--guide", action="store_true", help="only write the guide from the results that are there")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=10.0)
@@ -59,10 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.guide:
         settings = bench.quick(options.device) if options.quick else bench.Settings(options.device, options.seconds)
         cases = bench.chosen(options.case, quick=options.quick)
-        report = measure(cases, settings, {} if options.quick or options.case else startup.measure())
-        if options.quick or options.case:
+        measure(cases, settings, {} if options.quick or options.case else startup.measure(), not options.quick)
+        if options.quick:
             return 0
-        report.save(RESULTS)
     write_guide()
     return 0
 

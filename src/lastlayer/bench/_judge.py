@@ -14,11 +14,12 @@ _ALL_WITHIN = 10**12  # multiplications in float64; beyond, gradients are judged
 _SAMPLE = 16
 
 # How far a contender may be off: of the loss (relative), of the worst entry (relative to itself and the typical
-# entry), of all entries (norm of the error over norm). Wide enough for what plain PyTorch makes of bfloat16 logits.
+# entry), of all entries (norm of the error over norm). Wide enough for what plain PyTorch makes of bfloat16 logits, and
+# for the entry of a weight's gradient in which two chunks cancel: each is a product that PyTorch rounds to bfloat16.
 BOUNDS = {
     "float64": (1e-12, 1e-8, 1e-11),
     "float32": (1e-5, 1e-3, 1e-4),
-    "bfloat16": (2e-2, 0.25, 0.03),
+    "bfloat16": (2e-2, 1.0, 0.03),
     "float16": (2e-3, 0.05, 0.01),
 }
 
