@@ -104,7 +104,7 @@ MUTANTS = (
     Mutant(
         "weighted_mean_by_rows",
         "kernels/cpu/_cross_entropy.py",
-        "divisors = (weights if weight is not None and not call.spec[4] else counted) or empty, counted or empty",
+        "divisors = (counted if weighed is None else weighed) or empty, counted or empty",
         "divisors = counted or empty, counted or empty",
         "PyTorch divides by the weights used, not by the number of rows",
         "tests/nn/test_losses.py::test_values_gradients_and_state_are_pytorchs[CrossEntropyLoss]",
@@ -144,7 +144,7 @@ MUTANTS = (
     Mutant(
         "target_slope_as_p_minus_one",
         "kernels/cpu/native/cross_entropy.py",
-        "others = rest * inverse",
+        "others = rest * share_of_rest",
         "others = 1.0 - p",
         "0 as soon as p rounds to 1",
         "tests/kernels/cpu/test_digits.py::test_cross_entropy[confident-torch.float32]",

@@ -88,8 +88,8 @@ MUTANTS = (
     Mutant(
         "log_sum_exp_of_ignored_rows_without_gradient",
         "kernels/cpu/native/cross_entropy.py",
-        "if not kept and through == 0.0:",
-        "if not kept:",
+        "if not is_kept and through == 0.0:",
+        "if not is_kept:",
         "an ignored row has no loss, but its log-sum-exp may be used",
         "tests/functional/test_derivatives.py::test_first_and_forward_mode[log-sum-exp]",
     ),
