@@ -43,6 +43,8 @@ So each figure below stands beside its limit, measured in the same run: a copy o
 - *Linear cross-entropy, twice as fast as PyTorch's chunks.* With the best size of a chunk these take some 1.15 times as
   long as the three matrix products alone: no kernel can halve that. With the size that PyTorch chooses itself they take
   1.8 times as long as the products.
+- *Linear cross-entropy in bfloat16, against the products alone.* The gradient of the weight is added up in float32,
+  chunk by chunk: 8 bytes read and written per weight beside the 2 that a product returns.
 
 ## Why it is fast
 
