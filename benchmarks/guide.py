@@ -40,7 +40,7 @@ So each figure below stands beside its limit, measured in the same run: a copy o
   which is done in float64 for a loss that keeps its digits.
 - *Binary cross-entropy in bfloat16* takes as long as in float32: an exponential, a logarithm and two divisions per
   logit, not memory. PyTorch's takes two thirds of its time in float32.
-- *Linear cross-entropy, twice as fast as PyTorch's chunks.* With the best size of a chunk these take some 1.15 times as
+- *Linear cross-entropy, twice as fast as PyTorch's chunks.* With the best size of a chunk these take some 1.13 times as
   long as the three matrix products alone: no kernel can halve that. With the size that PyTorch chooses itself they take
   1.8 times as long as the products.
 - *Linear cross-entropy in bfloat16, against the products alone.* The gradient of the weight is added up in float32,

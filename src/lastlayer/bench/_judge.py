@@ -12,14 +12,15 @@ from lastlayer.bench.work import Work
 _BLOCK = 2**24  # elements of float64 held at once
 _ALL_WITHIN = 10**12  # multiplications in float64; beyond, gradients are judged on a sample of rows and classes
 _SAMPLE = 16
+_NOTHING = 1e-300  # an entry all of whose terms are 0 has to be 0
 
-# How far a contender may be off: of the loss (relative), of the worst entry (relative to itself and the typical
-# entry), of all entries (norm of the error over norm). Wide enough for what plain PyTorch makes of bfloat16 logits, and
-# for the entry of a weight's gradient in which two chunks cancel: each is a product that PyTorch rounds to bfloat16.
+# How far a contender may be off: of the loss (relative), of the worst entry (relative to itself and the typical entry;
+# an entry that is a sum, to the sizes of its terms, which may cancel), of all entries (norm of the error over norm).
+# Wide enough for what plain PyTorch makes of bfloat16 logits.
 BOUNDS = {
     "float64": (1e-12, 1e-8, 1e-11),
     "float32": (1e-5, 1e-3, 1e-4),
-    "bfloat16": (2e-2, 1.0, 0.03),
+    "bfloat16": (2e-2, 0.25, 0.03),
     "float16": (2e-3, 0.05, 0.01),
 }
 
@@ -49,14 +50,14 @@ class _Errors:
         self.worst, self.squares, self.total = 0.0, 0.0, 0.0
         self.typical: Tensor | None = None
 
-    def add(self, found: Tensor, exact: Tensor) -> None:
-        """Compare one block."""
+    def add(self, found: Tensor, exact: Tensor, terms: Tensor | None = None) -> None:
+        """Compare one block; `terms` is the sum of the sizes of what each entry is the sum of."""
         if self.typical is None:
             self.typical = exact.abs().flatten()[:_BLOCK].median()
         error = (found.double() - exact).abs_()
         self.squares += float(error.square().sum())
         self.total += float(exact.square().sum())
-        worst = float((error / (exact.abs() + self.typical)).max())
+        worst = float((error / (exact.abs() + self.typical if terms is None else terms.clamp(min=_NOTHING))).max())
         self.worst = worst if worst != worst else max(self.worst, worst)
 
     def norm(self) -> float:
@@ -126,15 +127,18 @@ def _linear(work: Work, found: tuple[Tensor, ...]) -> Judgement:
     lse, loss = _linear_loss(work, x, classes)
     of_input, of_weight = _Errors(), _Errors()
     x_gradient = torch.zeros(len(rows), case.features, dtype=torch.float64, device=x.device)
+    x_terms = torch.zeros_like(x_gradient)
     for number, block in enumerate(classes):
         w = work.weight[block].double()
         if number in judged:
-            gradient = _logits_gradient(work, x @ w.T, lse, block, slice(None))
-            of_weight.add(found[2][block], gradient.T @ x)
-            x_gradient += gradient[rows] @ w
+            every = _logits_gradient(work, x @ w.T, lse, block, slice(None))
+            of_weight.add(found[2][block], every.T @ x, every.abs().T @ x.abs())
+            gradient = every[rows]
         else:
-            x_gradient += _logits_gradient(work, x[rows] @ w.T, lse, block, rows) @ w
-    of_input.add(found[1][rows], x_gradient)
+            gradient = _logits_gradient(work, x[rows] @ w.T, lse, block, rows)
+        x_gradient += gradient @ w
+        x_terms += gradient.abs() @ w.abs()
+    of_input.add(found[1][rows], x_gradient, x_terms)
     off = _relative(float(found[0]), loss)
     return Judgement(off, _larger(of_input.worst, of_weight.worst), _larger(of_input.norm(), of_weight.norm()))
 

@@ -128,7 +128,7 @@ def _compiled(name: str, spec: tuple[Any, ...], symbol: str) -> bytes:
 def _quickly() -> Iterator[None]:
     """Numba optimises every function that a kernel consists of, and the kernel again.
 
-    Here the lanes leave it little to find: at level 1 the code is as fast, and done in three quarters of the time.
+    Here the lanes leave it little to find: at level 1 the code is as fast, and done in four fifths of the time.
     """
     from numba.core import config
     from numba.core.compiler_lock import global_compiler_lock

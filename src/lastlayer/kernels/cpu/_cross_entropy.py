@@ -172,7 +172,8 @@ def _large(
     call, upstream = _call(logits, target, weight, options), guess.value
     weighed = None if weight is None else _weighed(call)
     gradient = _memory.empty(call.z, *call.z.shape)
-    partial, saved = bytearray(8 * (_SUMS + 1) * call.tasks), torch.empty((2, call.rows), dtype=torch.float64)
+    # behind the sums the kernel leaves the loss where there is one task
+    partial, saved = bytearray(8 * (_SUMS * call.tasks + 1)), torch.empty((2, call.rows), dtype=torch.float64)
     size = room_per_row(call.z.shape[1], call.spec[1])
     threads = _threads.count(call.tasks, call.work)
     room = torch.empty(size * threads, dtype=torch.uint8)
@@ -181,7 +182,7 @@ def _large(
         *call.head, saved.data_ptr(), 0, 0, _threads.address_of(partial), room.data_ptr(), size, gradient.data_ptr(),
         *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options), threads=threads,
     )  # fmt: skip
-    total, _ = _reduced(_threads.sums_of(partial[: 8 * _SUMS * call.tasks], _SUMS), weighed, options)
+    total, _ = _reduced(_threads.sums_of(partial[:-8], _SUMS), weighed, options)
     gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)
     return _autograd.Early((torch.scalar_tensor(total, dtype=options.dtype),), gradient, upstream, guess)
 

@@ -60,11 +60,6 @@ class Spec(NamedTuple):
         """The format computed in."""
         return FORMATS[self.compute]
 
-    @property
-    def exact(self) -> bool:
-        """Whether the difference of two logits can lose digits that are asked for."""
-        return self.storage == self.compute
-
 
 @cache
 def sum_of_eight() -> Any:
