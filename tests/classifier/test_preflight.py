@@ -17,10 +17,11 @@ from lastlayer.classifier.data.checks.shift import holm
 from lastlayer.errors import ColumnError, ConfigError, DataError, DataNotFoundError
 from tests.classifier.conftest import flowers, write_digits
 
-WORDS = (
-    "card money transfer account balance payment refund top up limit fee exchange rate cash atm pin code "
-    "phone app identity proof address country currency cheque salary pending failed declined stolen lost new old virtual"
-).split()
+WORDS = [
+    "card", "money", "transfer", "account", "balance", "payment", "refund", "top", "up", "limit", "fee", "exchange",
+    "rate", "cash", "atm", "pin", "code", "phone", "app", "identity", "proof", "address", "country", "currency",
+    "cheque", "salary", "pending", "failed", "declined", "stolen", "lost", "new", "old", "virtual",
+]  # fmt: skip
 
 
 def found(data, target=None, **settings):
