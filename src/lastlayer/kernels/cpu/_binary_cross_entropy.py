@@ -14,7 +14,7 @@ from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _binary_cross_entropy as eager
 
-_WORDS = Struct("17q4d")
+_WORDS = Struct("17q5d")
 _SUMS = 3  # that a kernel leaves of each task: the losses, the smallest and the largest target
 _BLOCK = 1024  # elements that a kernel sums before it widens
 
@@ -84,7 +84,7 @@ def _forward(
     kernel = _compile.kernel(
         "binary_cross_entropy.forward", NAMES[logits.dtype], call.compute, NAMES[target.dtype], name, *call.flags
     )
-    total = _summed(kernel, call, address(losses), 1.0, options)
+    total = _summed(kernel, call, losses, 1.0, options)
     # A large call would hold on to logits that a checkpoint wants to let go.
     kept = call if logits.numel() <= UP_TO else None
     if losses is not None:
@@ -92,12 +92,14 @@ def _forward(
     return (_reduced(total, logits.numel(), options),), (kept,)
 
 
-def _summed(kernel: _compile.Kernel, call: _Call, result: int, upstream: float, options: BinaryOptions) -> float:
+def _summed(
+    kernel: _compile.Kernel, call: _Call, result: Tensor | None, upstream: float, options: BinaryOptions
+) -> float:
     """Run a kernel that adds up losses and has read every target."""
     partial = bytearray(8 * _SUMS * call.tasks)
     _threads.run(
         kernel, _WORDS, call.tasks, call.shape[0] * call.shape[1],
-        *call.head, result, _threads.address_of(partial), 0, *call.tail, upstream,
+        *call.head, address(result), _threads.address_of(partial), 0, *call.tail, upstream, _is_large(result),
     )  # fmt: skip
     found = np.frombuffer(partial).reshape(-1, _SUMS)
     if options.read and call.tasks and (found[:, 1].min() < 0.0 or found[:, 2].max() > 1.0):
@@ -133,9 +135,14 @@ def _backward(
             "binary_cross_entropy.backward", NAMES[logits.dtype], call.compute, NAMES[target.dtype], *call.flags
         ),
         _WORDS, call.tasks, logits.numel(),
-        *call.head, result.data_ptr(), 0, address(above), *call.tail, upstream,
+        *call.head, result.data_ptr(), 0, address(above), *call.tail, upstream, _is_large(result) if out is None else 0,
     )  # fmt: skip
     return result
+
+
+def _is_large(result: Tensor | None) -> float:
+    """1 for what goes past the caches."""
+    return float(result is not None and result.nbytes >= _memory.LARGE)
 
 
 def _of_each(upstream: float, logits: Tensor, options: BinaryOptions) -> float:
@@ -144,7 +151,7 @@ def _of_each(upstream: float, logits: Tensor, options: BinaryOptions) -> float:
 
 # Loss and gradient in one read. Small calls write the words of their plan anew.
 
-_LOGITS, _TARGETS, _RESULT, _UPSTREAM, _TOTAL = 6, 8, 14, 20, 21
+_LOGITS, _TARGETS, _RESULT, _UPSTREAM, _TOTAL = 6, 8, 14, 20, 22
 _PLANS, _GUESSES = Table[Plan](), Table[_autograd.Guess]()
 
 
@@ -168,9 +175,7 @@ def _early(
         return None
     call, upstream = _call(logits, target, weight, pos_weight, options), guess.value
     gradient = _memory.empty(logits, *logits.shape)
-    total = _summed(
-        _both(logits, target, call), call, gradient.data_ptr(), _of_each(upstream, logits, options), options
-    )
+    total = _summed(_both(logits, target, call), call, gradient, _of_each(upstream, logits, options), options)
     return _autograd.Early((_reduced(total, logits.numel(), options),), gradient, upstream, guess)
 
 
@@ -198,7 +203,7 @@ def _small(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOp
 
 def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOptions) -> Plan:
     call = _call(x, target, None, None, options)
-    words = 0, call.tasks, *call.head, 0, 0, 0, *call.tail, 0.0
+    words = 0, call.tasks, *call.head, 0, 0, 0, *call.tail, 0.0, 0.0
     return _PLANS.put(key, Plan(_both(x, target, call), _WORDS.pack(*words), 8 * _SUMS * call.tasks, {15: 0}))
 
 

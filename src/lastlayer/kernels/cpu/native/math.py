@@ -28,6 +28,18 @@ _EXP_64 = (
     2.511210646988958354574e-8,
     2.082767807803184229609e-9,
 )
+# (log1p(e) − e) / e² for 0 ≤ e ≤ 1
+_LOG1P_32 = (
+    -0.4999993145465851,
+    0.33330512046813965,
+    -0.24958588182926178,
+    0.19695401191711426,
+    -0.15355397760868073,
+    0.10680557042360306,
+    -0.05766445770859718,
+    0.020204592496156693,
+    -0.003318473929539323,
+)
 _ATANH_32 = (0.333333378335, 0.199994366379, 0.143085114318, 0.107129960186, 0.121538945513)  # to s = 1/3
 _ATANH_64 = (  # to s = (√2 − 1) / (√2 + 1)
     0.3333333333333333043776,
@@ -265,7 +277,7 @@ def hyperbolic_tangent(form: Format) -> Any:
 
 
 @cache
-def split_sigmoid(form: Format) -> Any:
+def split_sigmoid(form: Format, exact: bool = True) -> Any:
     """sides(x) -> (e, r, larger, smaller): e = exp(−|x|) lifted, r = 1 / (1 + e), and σ(|x|), σ(−|x|) lifted."""
     number = form.number
     exp_lifted = exponential(form)
@@ -277,10 +289,11 @@ def split_sigmoid(form: Format) -> Any:
         e = exp_lifted(zero - magnitude(x))
         small = e * down
         total = one + small
-        # what the sum and the quotient were rounded by: the gradient p − y of a soft target magnifies it
-        lost = small - (total - one)
         r = one / total
-        r = fma(r, zero - fma(total, r, minus_one) - lost * r, r)
+        if exact:
+            # what the sum and the quotient were rounded by: the gradient p − y of a soft target magnifies it
+            lost = small - (total - one)
+            r = fma(r, zero - fma(total, r, minus_one) - lost * r, r)
         return e, r, r * up, e * r
 
     return sides
@@ -290,16 +303,14 @@ def split_sigmoid(form: Format) -> Any:
 def logarithm_1p_small(form: Format) -> Any:
     """log1p_lifted(e): log(1 + e·2^−lift)·2^lift of a lifted exponential, so e·2^−lift is at most 1."""
     number = form.number
-    down, up, two = number(2.0**-form.lift), number(2.0**form.lift), number(2)
-    series, general = polynomial(_ATANH_32, number), logarithm_1p(form)
+    down, up = number(2.0**-form.lift), number(2.0**form.lift)
+    series, general = polynomial(_LOG1P_32, number), logarithm_1p(form)
     tiny, one = number(2.0 ** -(form.mantissa + 3)), number(1)
 
     @device
-    def by_series(e: Any) -> Any:  # 2·atanh(e / (2 + e)); the quotient is at most 1 / 3
-        s = e / (two + e * down)
-        small = s * down
-        t = small * small
-        return two * fma(t * s, series(t), s)
+    def by_series(e: Any) -> Any:
+        small = e * down
+        return fma(e * small, series(small), e)
 
     @device
     def by_logarithm(e: Any) -> Any:
