@@ -55,8 +55,8 @@ MUTANTS = (
     Mutant(
         "tasks_sized_by_threads",
         "kernels/cpu/_layout.py",
-        "return max(8, PER_TASK // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1",
-        "return max(8, PER_TASK // torch.get_num_threads() // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1",
+        "return max(8, PER_TASK // columns // 8 * 8) if columns < PER_TASK else 1",
+        "return max(8, PER_TASK // torch.get_num_threads() // columns // 8 * 8) if columns < PER_TASK else 1",
         "the order of a sum then depends on the number of threads",
         "tests/functional/test_metamorphic.py::test_the_number_of_threads_changes_no_bit[cross_entropy-(1200, 33)-cpu]",
     ),

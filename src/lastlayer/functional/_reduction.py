@@ -11,6 +11,8 @@ from lastlayer.errors import OptionError
 Reduction = Literal["none", "mean", "sum"]
 Empty = Literal["nan", "zero"]
 
+_REDUCTIONS = ("none", "mean", "sum")
+
 # A loss, or (loss, lse) with return_lse=True. Type checkers see a tensor: callers of .backward() need no cast, and
 # unpacking two values from it is fine with them too, since tensors are iterable.
 if TYPE_CHECKING:
@@ -28,11 +30,9 @@ def choose(reduction: str, size_average: bool | None, reduce: bool | None, *, al
             f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
             stacklevel=3,
         )
-    allowed = ("none", "mean", "sum", *also)
-    if reduction not in allowed:
-        raise OptionError(
-            f"{reduction} is not a valid value for reduction: expected one of {', '.join(map(repr, allowed))}."
-        )
+    if reduction not in _REDUCTIONS and reduction not in also:
+        allowed = ", ".join(map(repr, (*_REDUCTIONS, *also)))
+        raise OptionError(f"{reduction} is not a valid value for reduction: expected one of {allowed}.")
     return reduction
 
 

@@ -29,7 +29,6 @@ def binary_cross_entropy_with_logits(
 class _Call(NamedTuple):
     """What forward and backward tell their kernel alike."""
 
-    shape: tuple[int, int]
     tasks: int
     compute: str
     flags: tuple[bool, bool, bool]  # weighted, "yes" weighted, focal
@@ -50,15 +49,14 @@ def _call(
     x, y = rows_of(x), rows_of(y)
     w, p = (_like_rows(factor, logits, compute) for factor in (weight, pos_weight))
     rows, columns = x.shape
-    blocks, per_task = -(-columns // _BLOCK), max(1, PER_TASK // max(_BLOCK, 1) if columns >= _BLOCK else
-        PER_TASK // max(columns, 1))  # fmt: skip
+    blocks, per_task = -(-columns // _BLOCK), PER_TASK // min(max(columns, 1), _BLOCK)
     head = (
         rows, columns, blocks, per_task, x.data_ptr(), row_stride(x), y.data_ptr(), row_stride(y),
         address(w), 0 if w is None else row_stride(w), address(p), 0 if p is None else row_stride(p),
     )  # fmt: skip
     smoothing = options.label_smoothing
     return _Call(
-        (rows, columns), -(-rows * blocks // per_task), compute, (w is not None, p is not None, focal), head,
+        -(-rows * blocks // per_task), compute, (w is not None, p is not None, focal), head,
         (1 - smoothing, smoothing / 2, options.focal_gamma), (x, y, w, p),
     )  # fmt: skip
 
@@ -98,7 +96,7 @@ def _summed(
     """Run a kernel that adds up losses and has read every target."""
     partial = bytearray(8 * _SUMS * call.tasks)
     _threads.run(
-        kernel, _WORDS, call.tasks, call.shape[0] * call.shape[1],
+        kernel, _WORDS, call.tasks,
         *call.head, address(result), _threads.address_of(partial), 0, *call.tail, upstream, _is_large(result),
     )  # fmt: skip
     found = np.frombuffer(partial).reshape(-1, _SUMS)
@@ -134,7 +132,7 @@ def _backward(
         _compile.kernel(
             "binary_cross_entropy.backward", NAMES[logits.dtype], call.compute, NAMES[target.dtype], *call.flags
         ),
-        _WORDS, call.tasks, logits.numel(),
+        _WORDS, call.tasks,
         *call.head, result.data_ptr(), 0, address(above), *call.tail, upstream, _is_large(result) if out is None else 0,
     )  # fmt: skip
     return result

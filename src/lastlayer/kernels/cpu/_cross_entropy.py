@@ -56,7 +56,6 @@ class _Call(NamedTuple):
     z: Tensor
     rows: int
     tasks: int
-    work: int
     kernels: str  # the file of native/ that holds them
     spec: tuple[str, str, bool, bool, str]
     head: tuple[int, ...]
@@ -71,12 +70,12 @@ def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Option
     # options may be tensors of one number
     spec = _spec(logits.dtype, target.dtype, bool(adjusted), bool(smoothing != 0.0), weight is not None)
     spread, weight_sum = _spread(weight, classes, spec) if spec[3] else (None, 0.0)
-    per_task, skipped = rows_per_task(classes), options.ignore_index
+    per_task, skipped = rows_per_task(rows, classes), options.ignore_index
     soft = spec[4] != ""
     t = rows_of(target) if soft else target if target.dim() == 1 else target.reshape(-1)
     t = t if soft or t.is_contiguous() else t.contiguous()
     return _Call(
-        z, rows, -(-rows // per_task), rows * classes, "soft_cross_entropy" if soft else "cross_entropy", spec,
+        z, rows, -(-rows // per_task), "soft_cross_entropy" if soft else "cross_entropy", spec,
         (
             rows, per_task, classes, z.data_ptr(), row_stride(z), t.data_ptr(), row_stride(t) if soft else 0,
             skipped is not None, skipped or 0, 0 if weight is None else weight.data_ptr(), address(spread),
@@ -98,7 +97,7 @@ def _forward(
     per_row = torch.empty(call.rows, dtype=torch.float64) if options.reduction == "none" else None
     partial = bytearray(8 * _SUMS * call.tasks)
     _threads.run(
-        _compile.kernel(call.kernels + ".forward", *call.spec), _WORDS, call.tasks, call.work,
+        _compile.kernel(call.kernels + ".forward", *call.spec), _WORDS, call.tasks,
         *call.head, saved.data_ptr(), address(per_row), address(lse), _threads.address_of(partial), 0, 0, 0,
         *call.tail, *_NO_SCALES,
     )  # fmt: skip
@@ -106,7 +105,7 @@ def _forward(
     weighed = _weighed(call) if weight is not None and not call.spec[4] else None
     total, divisors = _reduced(sums, weighed, options)
     # A small call is kept as it stands. A large one would hold on to logits that a checkpoint wants to let go.
-    kept = (saved, call if call.work <= UP_TO else None, divisors)
+    kept = (saved, call if logits.numel() <= UP_TO else None, divisors)
     if per_row is not None:
         loss = per_row.to(options.dtype).reshape(logits.shape[:-1])
     else:
@@ -140,7 +139,7 @@ def _backward(
         of_loss, of_penalty = _quotient(upstream, divisors[0]), _quotient(upstream, divisors[1])
     result = _memory.empty(call.z, *call.z.shape) if out is None else out
     _threads.run(
-        _compile.kernel(call.kernels + ".backward", *call.spec), _WORDS, call.tasks, call.work,
+        _compile.kernel(call.kernels + ".backward", *call.spec), _WORDS, call.tasks,
         *call.head, saved.data_ptr(), 0, 0, 0, address(of_rows), address(of_lse), result.data_ptr(),
         *call.tail, of_loss, of_penalty, *_NO_SCALES[2:],
     )  # fmt: skip
@@ -175,10 +174,10 @@ def _large(
     # behind the sums the kernel leaves the loss where there is one task
     partial, saved = bytearray(8 * (_SUMS * call.tasks + 1)), torch.empty((2, call.rows), dtype=torch.float64)
     size = room_per_row(call.z.shape[1], call.spec[1])
-    threads = _threads.count(call.tasks, call.work)
+    threads = _threads.count(call.tasks)
     room = torch.empty(size * threads, dtype=torch.uint8)
     _threads.run(
-        _compile.kernel("cross_entropy.both", *call.spec), _WORDS, call.tasks, call.work,
+        _compile.kernel("cross_entropy.both", *call.spec), _WORDS, call.tasks,
         *call.head, saved.data_ptr(), 0, 0, _threads.address_of(partial), room.data_ptr(), size, gradient.data_ptr(),
         *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options), threads=threads,
     )  # fmt: skip

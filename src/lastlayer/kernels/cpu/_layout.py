@@ -5,7 +5,7 @@ from torch import Tensor
 
 NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 # Elements per task: enough that taking a task costs nothing beside it, few enough that the threads end together.
-PER_TASK = 2**16
+PER_TASK = 2**14
 _BLOCK = 1024  # as in native/rows.py
 
 
@@ -21,9 +21,11 @@ def flat(tensor: Tensor) -> Tensor:
     return (tensor.resolve_neg() if tensor.is_neg() else tensor).contiguous()
 
 
-def rows_per_task(columns: int) -> int:
-    """A function of the columns alone: which rows are summed together must not depend on the threads."""
-    return max(8, PER_TASK // max(columns, 1) // 8 * 8) if columns < PER_TASK else 1
+def rows_per_task(rows: int, columns: int) -> int:
+    """A function of the shape alone: which rows are summed together must not depend on the threads."""
+    if rows * columns <= PER_TASK:
+        return max(1, rows)
+    return max(8, PER_TASK // columns // 8 * 8) if columns < PER_TASK else 1
 
 
 def room_per_row(columns: int, compute: str) -> int:

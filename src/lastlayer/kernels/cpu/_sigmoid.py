@@ -30,7 +30,7 @@ def _each(kernel: str, x: Tensor, gradient: Tensor | None = None, eps: float | N
     result = _memory.empty(source, *x.shape)
     count = source.numel()
     _threads.run(
-        _compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype)), _WORDS, -(-count // PER_TASK), count,
+        _compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype)), _WORDS, -(-count // PER_TASK),
         count, PER_TASK, source.data_ptr(), result.data_ptr(), address(above), _NO_EPS if eps is None else eps,
     )  # fmt: skip
     return result

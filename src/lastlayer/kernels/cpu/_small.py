@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lastlayer.kernels.cpu._compile import Kernel
+from lastlayer.kernels.cpu._layout import PER_TASK
 from lastlayer.kernels.eager._autograd import Guess
 
-UP_TO = 16_384  # elements: one task, worked on by the caller
+UP_TO = PER_TASK  # elements: one task, worked on by the caller
 Value = TypeVar("Value")
 _MOST = 256  # plans that are remembered, and workspaces of one
 

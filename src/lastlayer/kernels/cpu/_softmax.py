@@ -52,16 +52,16 @@ def _call(
     gradient: Tensor | None,
 ) -> None:  # fmt: skip
     rows, classes = z.shape
-    per_task = rows_per_task(classes)
+    per_task = rows_per_task(rows, classes)
     adjusted = temperature != 1.0
     compute = computed_in(z.dtype, wide=wide or adjusted)
     size = room_per_row(classes, compute) if (kernel, kind) == ("forward", "softmax") else 0
     tasks = -(-rows // per_task)
-    threads = _threads.count(tasks, z.numel())
+    threads = _threads.count(tasks)
     room = torch.empty(size * threads, dtype=torch.uint8)
     _threads.run(
         _compile.kernel(f"softmax.{kernel}", kind, NAMES[z.dtype], compute, adjusted),
-        _WORDS, tasks, z.numel(),
+        _WORDS, tasks,
         rows, per_task, classes, z.data_ptr(), row_stride(z), saved.data_ptr(), result.data_ptr(),
         0 if gradient is None else gradient.data_ptr(), room.data_ptr(), size, result.nbytes >= _memory.LARGE,
         temperature, threads=threads,

@@ -20,22 +20,20 @@ import torch
 
 from lastlayer.kernels.cpu._compile import Kernel
 
-# Logits below which waking a thread costs more than it saves.
-_INLINE_BELOW = 16_384
 _forked = False
 
 
-def count(tasks: int, work: int) -> int:
-    """How many threads share `tasks` of `work` elements in all."""
-    return 1 if work < _INLINE_BELOW else max(1, min(torch.get_num_threads(), tasks))
+def count(tasks: int) -> int:
+    """How many threads share `tasks`."""
+    return max(1, min(torch.get_num_threads(), tasks))
 
 
-def run(kernel: Kernel, layout: Struct, tasks: int, work: int, *words: Any, threads: int | None = None) -> None:
-    """Run all `tasks`; `work` is the number of elements in all, `words` what follows the first two arguments.
+def run(kernel: Kernel, layout: Struct, tasks: int, *words: Any, threads: int | None = None) -> None:
+    """Run all `tasks`; `words` is what follows the counter of the tasks and their number.
 
     Who has made room for each thread names their number, since another thread may change it meanwhile.
     """
-    threads = threads or count(tasks, work)
+    threads = threads or count(tasks)
     if threads <= 1:
         kernel.call(layout.pack(0, tasks, *words))
         return
@@ -100,5 +98,5 @@ def sums_of(partial: bytearray, columns: int) -> list[float]:
     """Add up what each task left: rows of `columns` float64, in the order of the tasks."""
     if len(partial) == 8 * columns:
         return list(unpack(f"{columns}d", partial))
-    sums: list[float] = np.frombuffer(partial).reshape(-1, columns).sum(0).tolist()
+    sums: list[float] = np.add.reduce(np.frombuffer(partial).reshape(-1, columns)).tolist()
     return sums

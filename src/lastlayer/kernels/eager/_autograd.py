@@ -63,7 +63,7 @@ def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
             if other.requires_grad:
                 return rule.formula(x, *rest)
         if x.requires_grad:
-            outputs: tuple[Tensor, ...] = _ByHand.apply(rule, x, *rest)
+            outputs: tuple[Tensor, ...] = _by_hand(rule, x, *rest)
             return outputs
     early = rule.early(x, *rest, False)
     return rule.forward(x, *rest)[0] if early is None else early.outputs
@@ -73,33 +73,39 @@ class _ByHand(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         early = rule.early(x, *rest, True)
-        outputs, kept = rule.forward(x, *rest) if early is None else (early.outputs, ())
+        if early is None:
+            outputs, kept = rule.forward(x, *rest)
+            ctx.early = None
+        else:
+            # without the outputs, which hold on to this node: the cycle would keep a gradient that nobody asks for
+            (outputs, *ctx.early), kept = early, ()
         # Tensors are saved, not merely referred to: PyTorch then notices when one is changed before the backward.
         values = (x, *rest, *kept)
         ctx.save_for_backward(*[value if isinstance(value, Tensor) else None for value in values])
         ctx.others = [None if isinstance(value, Tensor) else value for value in values]
-        ctx.rule, ctx.early, ctx.kept = rule, early, early is None
+        ctx.rule = rule
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        nothing = (None,) * (len(ctx.needs_input_grad) - 2)
-        if all(gradient is None for gradient in gradients):
-            return None, None, *nothing
         saved = ctx.saved_tensors  # raises where one has changed
+        early, ctx.early = ctx.early, None  # handed out once: the caller owns it
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         plain = is_plain(*gradients) and not torch.is_grad_enabled()
-        early, ctx.early = ctx.early, None  # handed out once: the caller owns it
-        if early is not None and plain:
-            upstream = gradients[0].item()  # type: ignore[union-attr]  # the only one
-            early.guess.learn(upstream)
-            if upstream == early.upstream:
-                return None, early.gradient, *nothing
+        nothing = (None,) * (len(ctx.needs_input_grad) - 2)
+        if early is not None and plain and gradients[0] is not None:  # the only one
+            gradient, expected, guess = early
+            upstream = gradients[0].item()
+            guess.learn(upstream)
+            if upstream == expected:
+                return None, gradient, *nothing
+        if all(gradient is None for gradient in gradients):
+            return None, None, *nothing
         x, *values = _unpacked(saved, ctx.others)
         rest, kept = values[: len(nothing)], values[len(nothing) :]
         if plain:
-            gradient = ctx.rule.backward(gradients, kept if ctx.kept else None, x, *rest)
+            gradient = ctx.rule.backward(gradients, kept or None, x, *rest)
         else:
             gradient = _through_formula(ctx.rule, gradients, x, rest)
         return None, gradient, *nothing
@@ -108,6 +114,10 @@ class _ByHand(torch.autograd.Function):
     def arguments(ctx: Any) -> list[Any]:
         """What the rule was called with: for those who read a live graph."""
         return _unpacked(ctx.saved_tensors, ctx.others)[: len(ctx.needs_input_grad) - 1]
+
+
+# `Function.apply` first looks for torch.func's wrappers, of which a plain tensor has none.
+_by_hand = super(torch.autograd.Function, _ByHand).apply
 
 
 def _unpacked(saved: tuple[Tensor | None, ...], others: list[Any]) -> list[Any]:

@@ -30,7 +30,7 @@ from lastlayer.kernels.cpu.native.lanes import (
     where,
     writer,
 )
-from lastlayer.kernels.cpu.native.math import DOUBLE, device, exponential_of_difference, logarithm_1p, relative
+from lastlayer.kernels.cpu.native.math import DOUBLE, device, logarithm_1p, relative
 from lastlayer.kernels.cpu.native.rows import (
     BLOCK,
     Spec,
@@ -196,11 +196,10 @@ def _row_gradient(spec: Spec, keeps: bool) -> Any:
     _, load_weight_first = reader(spec.compute, number, width)
     store, store_first = writer(spec.storage, number, width)
     store_one = one_writer(spec.storage, number)
-    every_class = (_from_kept if keeps else _from_logits)(spec)
-    adjust, slope = adjustment(spec), slope_of_adjustment(spec)
-    exp_from, log1p_sum = exponential_of_difference(), logarithm_1p(DOUBLE)
+    frame_at, every_class, own_class = (_from_kept if keeps else _from_logits)(spec)
+    adjust, slope, log1p_sum = adjustment(spec), slope_of_adjustment(spec), logarithm_1p(DOUBLE)
     fill, fill_double = filled(number, width), filled(types.float64, 8)
-    step, zero, nan = width * size, number(0), float("nan")
+    step, zero, nan, down = width * size, number(0), float("nan"), 2.0**-form.lift
 
     @device
     def row_gradient(
@@ -238,15 +237,16 @@ def _row_gradient(spec: Spec, keeps: bool) -> Any:
             return
         # 2. every class alike; the target's logit is read first, for the result may lie where the logits are
         own_z = load_first(address + (y if named else 0) * size, 1, zero)
-        every_class(words, address, out, top, scale / (1.0 + rest), inverse, spread_scale, kept_at)
-        # 3. the class of the target: 1 − p without the cancellation
+        frame, inverse = frame_at(number(top), inverse)
+        share_of_rest = 1.0 / (1.0 + rest)
+        every_class(words, address, out, frame, scale * share_of_rest * inverse, spread_scale, kept_at)
+        # 3. the class of the target: 1 − p without the cancellation; what is subtracted is what was added up
         if is_kept and named:
-            own = float(lane(adjust(own_z, cap, temperature), 0))
-            e = exp_from(own, top)
-            share_of_rest = 1.0 / (1.0 + rest)
+            own = adjust(own_z, cap, temperature)
+            e = float(own_class(own, frame, y, classes, kept_at)) * down * inverse
             p, others = e * share_of_rest, (1.0 + (rest - e)) * share_of_rest
-            if own == top:
-                others = rest * share_of_rest
+            if float(lane(own, 0)) == top:
+                p, others = share_of_rest, rest * share_of_rest
             g = (scale - own_scale) * p - own_scale * others
             if smoothing:
                 g -= spread_scale * float(lane(load_weight_first(spread_weights + y * weight_size, 1, zero), 0))
@@ -258,7 +258,11 @@ def _row_gradient(spec: Spec, keeps: bool) -> Any:
 
 
 def _from_logits(spec: Spec) -> Any:
-    """every_class(words, row, result, top, scale, inverse, spread, kept): scale·e^(u − top), less what is spread."""
+    """(frame_at, every_class, own_class): the exponentials of a row, computed anew.
+
+    frame_at(top, inverse) -> (frame, inverse); every_class(words, row, result, frame, scale, spread, kept) writes
+    scale·e^(u − top), less what is spread; own_class(u, frame, class, classes, kept) is one of the exponentials.
+    """
     form, smoothing = spec.form, spec.spread
     number, width, step = form.number, form.width, form.width * SIZE[spec.storage]
     load, load_first = reader(spec.storage, number, width)
@@ -270,13 +274,10 @@ def _from_logits(spec: Spec) -> Any:
     down = number(half_down)
 
     @device
-    def every_class(
-        words: Any, address: Any, out: Any, top: Any, scale: Any, inverse: Any, spread_scale: Any, kept: Any
-    ) -> None:
+    def every_class(words: Any, address: Any, out: Any, frame: Any, scale: Any, spread_scale: Any, kept: Any) -> None:
         classes, weights = integer_at(words, 4), integer_at(words, 12)
         cap, temperature = double_at(words, 23), double_at(words, 24)
-        frame, inverse, _, _, _ = frame_of(number(top))
-        factor, spread = number(scale * inverse * half_down), number(spread_scale)
+        factor, spread = number(scale * half_down), number(spread_scale)
         whole, left, none = classes // width, classes % width, fill(zero)
         for i in range(whole):
             w = load_weight(weights + i * weight_step) if smoothing else none
@@ -289,7 +290,16 @@ def _from_logits(spec: Spec) -> Any:
             g = exp_in(adjust(z, cap, temperature), frame) * factor * down
             store_first(out + whole * step, finished(g, z, w, spread, cap, temperature), left)
 
-    return every_class
+    @device
+    def frame_at(top: Any, inverse: Any) -> Any:
+        frame, inverse, _, _, _ = frame_of(top)
+        return frame, inverse
+
+    @device
+    def own_class(u: Any, frame: Any, y: Any, classes: Any, kept: Any) -> Any:
+        return lane(exp_in(u, frame), 0)
+
+    return frame_at, every_class, own_class
 
 
 def _from_kept(spec: Spec) -> Any:
@@ -305,12 +315,10 @@ def _from_kept(spec: Spec) -> Any:
     down = number(half_down)
 
     @device
-    def every_class(
-        words: Any, address: Any, out: Any, top: Any, scale: Any, inverse: Any, spread_scale: Any, kept: Any
-    ) -> None:
+    def every_class(words: Any, address: Any, out: Any, frame: Any, scale: Any, spread_scale: Any, kept: Any) -> None:
         classes, weights = integer_at(words, 4), integer_at(words, 12)
         cap, temperature = double_at(words, 23), double_at(words, 24)
-        factor, spread = number(scale * inverse * half_down), number(spread_scale)
+        factor, spread = number(scale * half_down), number(spread_scale)
         past_caches = double_at(words, 27) != 0.0 and out % step == 0
         none = fill(zero)
         for start in range(0, classes, BLOCK):
@@ -333,7 +341,16 @@ def _from_kept(spec: Spec) -> Any:
                 g = load_kept(e_at + whole * kept_step) * factor * ratio
                 store_first(to + whole * step, finished(g, z, w, spread, cap, temperature), left)
 
-    return every_class
+    @device
+    def frame_at(top: Any, inverse: Any) -> Any:
+        return 0, inverse
+
+    @device
+    def own_class(u: Any, frame: Any, y: Any, classes: Any, kept: Any) -> Any:
+        e = load_kept_first(kept + y * kept_size, 1, zero)
+        return lane(e * ratio_of(kept, classes, y // BLOCK), 0)
+
+    return frame_at, every_class, own_class
 
 
 def _finished(spec: Spec) -> Any:

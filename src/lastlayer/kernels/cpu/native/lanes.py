@@ -131,6 +131,17 @@ def first_of(typing: Any, count: Any, lanes: Any, fill: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def count_of(typing: Any, mask: Any) -> Any:
+    """In how many lanes `mask` is set."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        word = builder.bitcast(args[0], ir.IntType(mask.width))
+        return builder.zext(builder.ctpop(word), ir.IntType(64))
+
+    return types.int64(mask), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def fma(typing: Any, a: Any, b: Any, c: Any) -> Any:
     """a·b + c, rounded once; b and c may be numbers."""
     kinds = [kind if isinstance(kind, Lanes) else a.element for kind in (a, b, c)]

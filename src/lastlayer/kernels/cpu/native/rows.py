@@ -18,6 +18,7 @@ from numba import types
 from lastlayer.kernels.cpu.native.lanes import (
     SIZE,
     bits,
+    count_of,
     double_at,
     filled,
     first_of,
@@ -226,7 +227,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
     exp_from, exponents_of = exponential_of_difference(), kept_exponents(spec)
     eight, total_of, largest = as_eight_doubles(form), sum_of_eight(), largest_of(form)
     fill, fill_double = filled(number, width), filled(types.float64, 8)
-    zero, one, lowest = number(0), number(1), number(-float("inf"))
+    zero, lowest = number(0), number(-float("inf"))
     down, lift = 2.0**-form.lift, 2.0**form.lift
     step, kept_step, kept_size, nan = width * size, width * SIZE[spec.compute], SIZE[spec.compute], float("nan")
 
@@ -264,8 +265,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
     @device
     def around_top(here: Any, whole: Any, frame: Any, base: Any, kept: Any, cap: Any, temperature: Any) -> Any:
         # the same, with the largest entries counted instead
-        block, ties = fill_double(0.0), fill(zero)
-        i = 0
+        block, ties, i = fill_double(0.0), 0, 0
         while i < whole:
             u = adjust(load(here + i * step), cap, temperature)
             at_top = u == base
@@ -273,7 +273,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
             if keeps:
                 keep_at(kept + i * kept_step, e)
             part = where(at_top, zero, e)
-            ties = where(at_top, ties + one, ties)
+            ties += count_of(at_top)
             i += 1
             if i < whole:
                 u = adjust(load(here + i * step), cap, temperature)
@@ -282,7 +282,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
                 if keeps:
                     keep_at(kept + i * kept_step, e)
                 part = part + where(at_top, zero, e)
-                ties = where(at_top, ties + one, ties)
+                ties += count_of(at_top)
                 i += 1
             block = block + eight(part)
         return block, ties
@@ -317,7 +317,7 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
             # nothing can be measured from −inf: a block that is −inf throughout is measured from 0
             base = top if top > lowest else zero
             # 2. the sum of the block
-            ties = fill(zero)
+            ties = 0
             if peak == base:
                 block, ties = around_top(here, whole, frame, base, there, cap, temperature)
             else:
@@ -328,9 +328,9 @@ def statistics(spec: Spec, keeps: bool = False) -> Any:
                 if keeps:
                     keep_at(there + whole * kept_step, e)
                 block = block + eight(where(at_top, zero, e))
-                ties = where(at_top, ties + one, ties)
+                ties += count_of(at_top)
             block = block * inverse
-            ties_so_far += total_of(eight(ties))
+            ties_so_far += float(ties)
             if keeps and classes > BLOCK:
                 put_double(exponents_of(kept, classes), start // BLOCK, exponent)
             if start == 0:
