@@ -218,6 +218,48 @@ def test_the_gradient_of_a_half_precision_weight_is_summed_in_float32(monkeypatc
     assert error < 2**-7
 
 
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_class_weights_come_in_any_dtype(dtype, backend):
+    x, w, b = layer(torch.bfloat16)
+    index, weight = targets()["index"], torch.linspace(0.25, 2, C).to(dtype)
+    options = {"linear_bias": b, "backend": backend}
+    for reduction in ("none", "sum", "mean"):
+        found = ours.linear_cross_entropy(x, w, index, weight=weight, reduction=reduction, **options)
+        expected = ours.linear_cross_entropy(x, w, index, weight=weight.double(), reduction=reduction, **options)
+        assert torch.equal(found, expected)
+        assert all(map(torch.equal, *(gradients(loss.sum(), (x, w, b)) for loss in (found, expected))))
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_loss_and_gradient_at_once_have_the_bits_of_one_after_the_other(dtype, monkeypatch):
+    tensors, index, weight = layer(dtype), targets()["index"], torch.linspace(0.25, 2, C)
+    made = []
+
+    def at_once(*arguments):
+        made.append(arguments)
+        return kernels.cpu._cross_entropy._at_once(*arguments)
+
+    for options in (
+        {},
+        {"reduction": "sum"},
+        {"weight": weight},
+        {"label_smoothing": 0.1, "weight": weight},
+        {"softcap": 3.0, "temperature": 0.6},
+    ):
+        found = []
+        for way in (at_once, None):
+            monkeypatch.setattr(
+                kernels.cpu, "cross_entropy_rows", kernels.cpu._cross_entropy.cross_entropy_rows._replace(at_once=way)
+            )
+            loss = ours.linear_cross_entropy(*tensors[:2], index, linear_bias=tensors[2], backend="cpu", **options)
+            found.append(gradients(loss, tensors, torch.full_like(loss, 0.5)))
+        assert all(map(torch.equal, *found))
+    if dtype is torch.float64:  # whose rows are what `chunks` was made for
+        assert bool(made) == (kernels._chunks.plan(N, C, 8)[1] == C)
+
+
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("x", "w", "message"),

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lastlayer.kernels import _memory
+
 _BUDGET = 64 * 2**20  # bytes of logits; more where a twentieth of the dense logits is more
 _SHARE = 20
 
@@ -49,7 +51,7 @@ class Sum:
     def __init__(self, like: Tensor) -> None:
         self._like = like
         wide = torch.promote_types(like.dtype, torch.float32)
-        self._total = torch.zeros(like.shape, dtype=wide, device=like.device)
+        self._total = _memory.empty(like, *like.shape, dtype=wide).zero_()
 
     def add_product(self, part: slice, a: Tensor, b: Tensor) -> None:
         """Add a·b to the rows `part`."""
@@ -57,7 +59,7 @@ class Sum:
             self._total[part].addmm_(a, b)
             return
         # Half precision accumulates within a product and rounds its result; what is summed here is float32.
-        for piece in pieces(a.shape[0], max(1, 2**22 // max(b.shape[1], 1))):
+        for piece in pieces(a.shape[0], max(1, 2**19 // max(b.shape[1], 1))):
             self._total[part][piece].add_(a[piece] @ b)
 
     def add(self, part: slice, tensor: Tensor) -> None:
@@ -66,4 +68,6 @@ class Sum:
 
     def result(self) -> Tensor:
         """Return the sum."""
-        return self._total.to(self._like.dtype)
+        if self._total.dtype is self._like.dtype:
+            return self._total
+        return _memory.empty(self._like, *self._like.shape).copy_(self._total)

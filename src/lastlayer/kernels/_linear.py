@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
+from lastlayer.kernels import _memory
 from lastlayer.kernels._chunks import Sum, for_products, pieces, plan
 from lastlayer.kernels._plain import is_plain
 
@@ -68,7 +69,7 @@ class Chunks:
         row_step, class_step = plan(rows, classes, like.element_size()) if steps is None else steps
         self.rows, self.classes = pieces(rows, row_step), pieces(classes, class_step)
         shape = (min(rows, row_step), min(classes, class_step))
-        self._buffer = torch.empty(shape, dtype=like.dtype, device=like.device)
+        self._buffer = _memory.empty(like, *shape)
 
     def logits(self, rows: slice, classes: slice) -> Tensor:
         """Those of a chunk; the chunk before is gone."""

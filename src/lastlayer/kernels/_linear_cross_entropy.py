@@ -73,6 +73,7 @@ class _Job(NamedTuple):
     weight: Tensor | None
     rows: Rows
     options: Options
+    of_loss: float | None  # what reaches every loss, if it is one number and reaches nothing else
 
 
 class _Part(NamedTuple):
@@ -95,8 +96,10 @@ def _walk_all(
     options: Options,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor | None, ...]]:
     safe = target if guard is None else guard.target
-    job = _Job(Chunks(layer), Gradients(layer, wanted), safe, weight, rows, options)
-    share = dense.shares(target, weight, guard, options, wide(job.chunks.layer.features[:0]).dtype)
+    chunks = Chunks(layer)
+    share = dense.shares(target, weight, guard, options, wide(chunks.layer.features[:0]).dtype)
+    of_loss = None if rows.at_once is None else _of_every_loss(gradients, target, guard, share, options)
+    job = _Job(chunks, Gradients(layer, wanted), safe, weight, rows, options, of_loss)
     work = _whole_rows if len(job.chunks.classes) == 1 else _by_slices
     found = []
     for part in job.chunks.rows:
@@ -107,14 +110,34 @@ def _walk_all(
     return (dense.reduced(loss, lse, target, weight, guard, options), lse), job.sums.results()
 
 
+def _of_every_loss(
+    gradients: tuple[Tensor | None, ...] | None,
+    target: Tensor,
+    guard: dense.Guard | None,
+    share: dense.Shares,
+    options: Options,
+) -> float | None:
+    if gradients is None or gradients[0] is None or any(of_lse is not None for of_lse in gradients[1:]):
+        return None
+    if target.is_floating_point() or options.reduction == "none" or options.z_loss or not len(target):
+        return None
+    if guard is not None and not bool(guard.kept.all()):
+        return None
+    return float(gradients[0]) * float(share.loss.reshape(-1)[0])
+
+
 def _whole_rows(job: _Job, part: _Part) -> tuple[Tensor, Tensor]:
     """Loss and log-sum-exp of some rows, whose logits fit."""
     (classes,) = job.chunks.classes
     z, target = job.chunks.logits(part.rows, classes), job.target[part.rows]
-    loss, lse, kept = job.rows.read(z, target, job.weight, job.options)
+    if job.of_loss is not None and job.rows.at_once is not None:
+        loss, lse = job.rows.at_once(z, target, job.weight, job.options, job.of_loss)
+    else:
+        loss, lse, kept = job.rows.read(z, target, job.weight, job.options)
+        if part.gradients is not None:
+            reaches = dense.per_row(part.gradients, lse, part.share, job.options)
+            job.rows.slope(z, target, job.weight, job.options, kept, *reaches)
     if part.gradients is not None:
-        reaches = dense.per_row(part.gradients, lse, part.share, job.options)
-        job.rows.slope(z, target, job.weight, job.options, kept, *reaches)
         job.sums.add(job.chunks.layer, part.rows, classes, z if part.poison is None else z.mul_(part.poison))
     return loss, lse
 

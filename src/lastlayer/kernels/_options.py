@@ -46,6 +46,9 @@ class Rows(NamedTuple):
     read: Callable[..., tuple[Any, Any, Any]]
     # (z, target, weight, options, kept, of_loss () or (rows, 1), of_lse (rows, 1), either None) overwrites z
     slope: Callable[..., None]
+    # both at once, where one number reaches the losses of all rows and nothing their log-sum-exp:
+    # (z, indices, weight, options, of_loss) -> loss (rows), log-sum-exp (rows); overwrites z
+    at_once: Callable[..., tuple[Any, Any]] | None = None
 
 
 class Elements(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lastlayer import errors, functional
-from lastlayer.kernels.cpu import _memory
+from lastlayer.kernels import _memory
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 TOLERANCE = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}

@@ -1,6 +1,8 @@
 """Losses whose gradient is made with them: the same numbers whatever comes back, and however many threads call."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -203,3 +205,20 @@ def test_threads_share_no_workspace():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+def test_a_loss_that_nobody_differentiates_keeps_nothing(loss, shape):
+    """Its node must not hold it: the gradient would wait for the garbage collector."""
+    z, *targets = rows(shape)
+    loss(z, *targets)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            node = weakref.ref(loss(z, *targets).grad_fn)
+            assert node() is None
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lastlayer.kernels import _memory
 from lastlayer.kernels._options import BinaryOptions, Elements, OutOfRangeError
-from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, row_stride, rows_of
 from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer.kernels import _memory
 from lastlayer.kernels._options import Options, OutOfRangeError, Rows
-from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, room_per_row, row_stride, rows_of, rows_per_task
 from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
@@ -65,6 +66,7 @@ class _Call(NamedTuple):
 
 def _call(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> _Call:
     z = rows_of(logits)
+    weight = None if weight is None else weight.to(torch.float64)
     rows, classes = z.shape
     smoothing, adjusted = options.label_smoothing, options.softcap is not None or options.temperature != 1.0
     # options may be tensors of one number
@@ -112,8 +114,13 @@ def _forward(
         loss = torch.scalar_tensor(total, dtype=options.dtype)
     if lse is None:
         return (loss,), kept
-    lse = lse if logits.dtype in (torch.float32, torch.float64) else lse.to(torch.float32)
+    lse = _narrowed(lse, logits)
     return (loss, lse if logits.dim() == 2 else lse.reshape(logits.shape[:-1])), kept
+
+
+def _narrowed(lse: Tensor, logits: Tensor) -> Tensor:
+    """The log-sum-exp as it is returned: in float32 for half types."""
+    return lse if logits.dtype in (torch.float32, torch.float64) else lse.to(torch.float32)
 
 
 def _backward(
@@ -171,6 +178,20 @@ def _large(
     call, upstream = _call(logits, target, weight, options), guess.value
     weighed = None if weight is None else _weighed(call)
     gradient = _memory.empty(call.z, *call.z.shape)
+    ends = weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options)
+    total, _ = _reduced(_made_at_once(call, gradient, ends), weighed, options)
+    gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)
+    return _autograd.Early((torch.scalar_tensor(total, dtype=options.dtype),), gradient, upstream, guess)
+
+
+def _made_at_once(
+    call: _Call,
+    gradient: Tensor,
+    ends: tuple[float, ...],
+    per_row: Tensor | None = None,
+    lse: Tensor | None = None,
+) -> list[float]:
+    """Write the gradient and what is asked for of each row; return the sums that a forward leaves."""
     # behind the sums the kernel leaves the loss where there is one task
     partial, saved = bytearray(8 * (_SUMS * call.tasks + 1)), torch.empty((2, call.rows), dtype=torch.float64)
     size = room_per_row(call.z.shape[1], call.spec[1])
@@ -178,12 +199,10 @@ def _large(
     room = torch.empty(size * threads, dtype=torch.uint8)
     _threads.run(
         _compile.kernel("cross_entropy.both", *call.spec), _WORDS, call.tasks,
-        *call.head, saved.data_ptr(), 0, 0, _threads.address_of(partial), room.data_ptr(), size, gradient.data_ptr(),
-        *call.tail, weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options), threads=threads,
+        *call.head, saved.data_ptr(), address(per_row), address(lse), _threads.address_of(partial), room.data_ptr(),
+        size, gradient.data_ptr(), *call.tail, *ends, threads=threads,
     )  # fmt: skip
-    total, _ = _reduced(_threads.sums_of(partial[:-8], _SUMS), weighed, options)
-    gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)
-    return _autograd.Early((torch.scalar_tensor(total, dtype=options.dtype),), gradient, upstream, guess)
+    return _threads.sums_of(partial[:-8], _SUMS)
 
 
 def _ends(options: Options) -> tuple[float, float]:
@@ -283,6 +302,15 @@ def _slope(
     _backward((of_loss, of_lse), kept, z, target, weight, _each(options), out=z)
 
 
+def _at_once(
+    z: Tensor, target: Tensor, weight: Tensor | None, options: Options, of_loss: float
+) -> tuple[Tensor, Tensor]:
+    call = _call(z, target, weight, _each(options))
+    loss, lse = torch.empty((2, call.rows), dtype=torch.float64)
+    _made_at_once(call, z, (0.0, 0.0, of_loss, 0.0, 0.0), loss, lse)  # what follows reads the gradient at once
+    return loss, _narrowed(lse, z)
+
+
 def _each(options: Options) -> Options:
     """The loss of each row alone, in float64."""
     return options._replace(
@@ -290,6 +318,6 @@ def _each(options: Options) -> Options:
     )
 
 
-cross_entropy_rows = Rows(_read, _slope)
+cross_entropy_rows = Rows(_read, _slope, _at_once)
 
 _RULE = eager._RULE._replace(forward=_forward, backward=_backward, early=_early)

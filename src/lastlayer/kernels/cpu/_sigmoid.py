@@ -4,8 +4,8 @@ from struct import Struct
 
 from torch import Tensor
 
-from lastlayer.kernels import eager
-from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels import _memory, eager
+from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, flat
 from lastlayer.kernels.eager import _autograd
 

@@ -6,8 +6,8 @@ from struct import Struct
 import torch
 from torch import Tensor
 
-from lastlayer.kernels import eager
-from lastlayer.kernels.cpu import _compile, _memory, _threads
+from lastlayer.kernels import _memory, eager
+from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, computed_in, room_per_row, row_stride, rows_of, rows_per_task
 from lastlayer.kernels.eager import _autograd
 

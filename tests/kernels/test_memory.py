@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lastlayer import functional
-from lastlayer.kernels.cpu import _memory
+from lastlayer.kernels import _memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="blocks are kept on Linux alone")
 COUNT = _memory.LARGE // 4  # float32 numbers from which on memory is kept

@@ -24,10 +24,10 @@ _CAN_KEEP = sys.platform.startswith("linux") and hasattr(mmap, "MADV_FREE")
 
 
 def empty(like: Tensor, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
-    """A contiguous tensor, not initialised, of the dtype of `like` unless another is named."""
+    """A contiguous tensor beside `like`, not initialised, of its dtype unless another is named."""
     dtype = dtype or like.dtype
     count = math.prod(shape)
-    if _CAN_KEEP and count * dtype.itemsize >= LARGE:
+    if _CAN_KEEP and like.is_cpu and count * dtype.itemsize >= LARGE:
         buffer = _kept.take(count * dtype.itemsize)
         if buffer is not None:
             return torch.frombuffer(buffer, dtype=dtype, count=count).view(shape)
