@@ -47,6 +47,18 @@ def test_digits_in_both_tails(x, dtype):
         assert reference.ulps(logit.grad.item(), slope, dtype) <= 3
 
 
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_what_reaches_the_loss_may_be_of_any_size(backend):
+    x = torch.tensor([-100.0, -3.0, 0.0, 0.5, 20.0]).requires_grad_()
+    exact = x.detach().double()
+    for exponent in (-110, -90, -61, -59, 0, 50, 100):
+        for y in (0.0, 1.0):
+            loss = ours.binary_cross_entropy_with_logits(x, torch.full_like(x, y), reduction="sum", backend=backend)
+            (found,) = torch.autograd.grad(loss, x, torch.tensor(2.0**exponent))
+            slope = torch.sigmoid(exact) if y == 0 else -torch.sigmoid(-exact)
+            torch.testing.assert_close(found, (slope * 2.0**exponent).float(), rtol=3e-7, atol=2.0**-149)
+
+
 @EACH_BACKEND
 @pytest.mark.parametrize("shape", [(4, 1), (1, 4), (4,), (1,), ()], ids=str)
 def test_factors_of_square_logits_are_broadcast_as_in_pytorch(shape, backend):

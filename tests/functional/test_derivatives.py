@@ -205,6 +205,21 @@ def test_vmap_over_targets_weights_and_probabilities():
     torch.testing.assert_close(mapped, torch.stack(each))
 
 
+@EACH
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_transform_of_something_else_does_not_show(function, requires_grad):
+    """Logits that a function merely closes over are plain, but nothing that is made of them inside a transform is."""
+    z = logits().requires_grad_(requires_grad)
+    expected, one = function(z).sum(), torch.ones((), dtype=torch.float64)
+
+    def scaled(factor):
+        return factor * function(z).sum()
+
+    torch.testing.assert_close(torch.func.grad(scaled)(one), expected)
+    torch.testing.assert_close(torch.func.jvp(scaled, (one,), (one,))[1], expected)
+    torch.testing.assert_close(torch.vmap(scaled)(one.expand(2)), expected.expand(2))
+
+
 def test_nested_transforms():
     """A Hessian-vector product in both orders, and per-sample Hessians."""
     z, v = logits(), torch.ones(4, 3, dtype=torch.float64).cumsum(1)

@@ -88,6 +88,17 @@ def test_chunks_do_not_show_in_the_log_sum_exp():
         torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "eager"])
+def test_an_unused_log_sum_exp_changes_nothing(backend):
+    tensors, index = layer(), targets()["index"]
+    for reduction in ("mean", "sum"):
+        options = {"linear_bias": tensors[2], "reduction": reduction, "backend": backend}
+        loss, _ = ours.linear_cross_entropy(*tensors[:2], index, return_lse=True, **options)
+        alone = ours.linear_cross_entropy(*tensors[:2], index, **options)
+        for mine, expected in zip(gradients(loss, tensors), gradients(alone, tensors), strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-13, atol=1e-15)
+
+
 @pytest.mark.usefixtures("chunks")
 def test_chunks_do_not_show_in_binary_cross_entropy():
     tensors, target = layer(), targets()["probabilities"]

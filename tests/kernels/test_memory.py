@@ -35,6 +35,7 @@ def test_small_results_are_pytorchs_own(nothing_kept):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
 def test_a_large_result_is_a_tensor_like_any_other(dtype):
     like = torch.zeros(1, dtype=dtype)
+    assert _memory.empty(like.to("meta"), COUNT).device.type == "meta"  # nothing but the CPU's memory is kept
     found = _memory.empty(like, 3, _memory.LARGE)
     assert (found.shape, found.dtype, found.is_contiguous()) == ((3, _memory.LARGE), dtype, True)
     assert found.data_ptr() % 64 == 0

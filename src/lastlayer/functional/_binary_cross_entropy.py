@@ -64,12 +64,12 @@ def binary_cross_entropy_with_logits(
         _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
     _factor("weight", weight, input)
     _factor("pos_weight", pos_weight, input)
-    compute = kernels.select(name, input, backend)
-    read = alike and kernels.reads_targets(compute) and not _needs_formula(target, weight, pos_weight)
+    read = alike and kernels.reads_targets(name, input, backend) and not _needs_formula(target, weight, pos_weight)
     if not read:
         _checks.probabilities(name, "target", target)
     dtype = torch.promote_types(input.dtype, target.dtype)
     options = kernels.BinaryOptions(dtype, how, focal_gamma, label_smoothing, read)
+    compute = kernels.select(name, input, backend)
     try:
         loss: Tensor = compute(input, target, weight, pos_weight, options)
         return loss

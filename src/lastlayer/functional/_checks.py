@@ -46,6 +46,11 @@ def are_alike(input: object, target: object) -> bool:
     )
 
 
+def is_floating_tensor(value: object) -> bool:
+    """Whether `is_floating` would find nothing."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 def is_tensor(function: str, **arguments: object) -> None:
     """Every argument is a tensor."""
     for position, (name, value) in enumerate(arguments.items(), start=1):
@@ -102,13 +107,13 @@ def dimension(tensor: Tensor, dim: int) -> int:
             f"argument 'dim' must be int, not {type(dim).__name__}: which axis holds the classes is for you to say. "
             "Pass dim=1 for (batch, classes), or dim=-1 for the last axis."
         )
-    low, high = (-tensor.dim(), tensor.dim() - 1) if tensor.dim() else (-1, 0)
-    if not low <= dim <= high:
+    rank = tensor.dim() or 1
+    if not -rank <= dim < rank:
         raise _DimensionError(
-            f"Dimension out of range (expected to be in range of [{low}, {high}], but got {dim}): "
+            f"Dimension out of range (expected to be in range of [{-rank}, {rank - 1}], but got {dim}): "
             f"the tensor has shape {tuple(tensor.shape)}."
         )
-    return dim % max(tensor.dim(), 1)
+    return dim % rank
 
 
 class _DimensionError(ShapeError, IndexError):

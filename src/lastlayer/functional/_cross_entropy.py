@@ -83,8 +83,7 @@ def cross_entropy(
     # Tensors of which nothing is left to check; where `read`, not even the indices: the kernel meets them anyway.
     usual = weight is None and _checks.are_rows_and_indices(input, target)
     axis = 1 if usual else _check_tensors(input, target, weight, check)
-    compute = kernels.select("cross_entropy", input, backend)
-    read = usual and check is not False and kernels.reads_targets(compute)
+    read = usual and check is not False and kernels.reads_targets("cross_entropy", input, backend)
 
     dtype = _reduction.loss_dtype(input)
     guard: int | None = ignore_index
@@ -97,6 +96,7 @@ def cross_entropy(
         guard = _checks.index_target(input, target, axis, ignore_index, check)
         target = _indices(input, target)
     options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard, return_lse, read)
+    compute = kernels.select("cross_entropy", input, backend)
     loss: Tensor
     lse: Tensor
     try:

@@ -108,6 +108,8 @@ def softplus(
 
 def _floating(function: str, input: Tensor) -> Tensor:
     """Take integers as PyTorch's default floating dtype, as PyTorch does here."""
+    if _checks.is_floating_tensor(input):
+        return input
     _checks.is_tensor(function, input=input)
     _checks.not_complex(function, input)
-    return input if input.is_floating_point() else input.to(torch.get_default_dtype())
+    return input.to(torch.get_default_dtype())

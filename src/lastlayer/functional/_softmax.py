@@ -152,8 +152,10 @@ def logsumexp(
 
 
 def _ready(function: str, input: Tensor, dim: int, dtype: torch.dtype | None, temperature: float) -> tuple[Tensor, int]:
-    _checks.is_tensor(function, input=input)
-    z = input if dtype is None else input.to(dtype)
-    _checks.is_floating(function, input=z)
+    z = input
+    if dtype is not None or not _checks.is_floating_tensor(input):
+        _checks.is_tensor(function, input=input)
+        z = input if dtype is None else input.to(dtype)
+        _checks.is_floating(function, input=z)
     _checks.positive("temperature", temperature)
     return z, _checks.dimension(z, dim)

@@ -11,11 +11,13 @@ _unwrapped, _is_compiling = torch.func.debug_unwrap, torch.compiler.is_compiling
 _is_wrapped = getattr(
     torch._C._functorch, "is_functorch_wrapped_tensor", lambda tensor: _unwrapped(tensor) is not tensor
 )
+_is_transforming = getattr(torch._C, "_are_functorch_transforms_active", lambda: False)
 
 
 def is_plain(*tensors: Tensor | None) -> bool:
     """False while tracing or compiling, inside a torch.func transform or a dual level, and for tensor subclasses."""
-    if _is_compiling():
+    # Inside a transform even what is made of plain tensors is wrapped, and has no memory of its own.
+    if _is_compiling() or _is_transforming():
         return False
     # Outside every dual level no tensor has a tangent; looking for one costs as much as the rest.
     dual = getattr(forward_ad, "_current_level", 0) >= 0

@@ -24,7 +24,6 @@ _SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
 }
 # What torch.compile finds as operators, on the CPU. An exported program has to run without this package.
 _TRACED = ("cross_entropy", "binary_cross_entropy_with_logits")
-_READING = frozenset((cpu.cross_entropy, cpu.binary_cross_entropy_with_logits))
 _WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
@@ -63,9 +62,9 @@ def _best(operation: str, device: str, dtype: torch.dtype) -> str:
     return name if dtype in dtypes and why_not(name) is None else "eager"
 
 
-def reads_targets(compute: Any) -> bool:
-    """Whether what `select` returned reads the targets of a plain call itself: see `Options.read`."""
-    return compute in _READING
+def reads_targets(operation: str, tensor: Tensor, backend: str) -> bool:
+    """Whether what `select` returns for a plain tensor reads the targets itself: see `Options.read`."""
+    return backend in ("auto", "cpu") and _best(operation, tensor.device.type, tensor.dtype) == "cpu"
 
 
 def _function(module: ModuleType, operation: str) -> Any:

@@ -7,10 +7,12 @@ from torch import Tensor
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, flat
+from lastlayer.kernels.cpu._small import Plan, Table, is_small
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("7qd")
 _NO_EPS = -1.0
+_PLANS = Table[Plan]()
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -34,6 +36,26 @@ def _each(kernel: str, x: Tensor, gradient: Tensor | None = None, eps: float | N
         count, PER_TASK, source.data_ptr(), result.data_ptr(), address(above), _NO_EPS if eps is None else eps,
     )  # fmt: skip
     return result
+
+
+def _early(kernel: str, x: Tensor, eps: float | None, wanted: bool) -> _autograd.Early | None:
+    if wanted or not is_small(x):
+        return None
+    key = (kernel, x.numel(), x.dtype, (eps,))
+    plan = _PLANS.get(key)
+    if plan is None:
+        count = x.numel()
+        words = _WORDS.pack(0, 1, count, PER_TASK, 0, 0, 0, _NO_EPS if eps is None else eps)
+        plan = _PLANS.put(key, Plan(_compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype)), words, 0, {}))
+    return _autograd.Early((plan.of(x, 4, 5),), None, 1.0, plan.guess)
+
+
+def _early_sigmoid(x: Tensor, wanted: bool) -> _autograd.Early | None:
+    return _early("sigmoid.sigmoid", x, None, wanted)
+
+
+def _early_logit(p: Tensor, eps: float | None, wanted: bool) -> _autograd.Early | None:
+    return _early("sigmoid.logit", p, eps, wanted)
 
 
 def _sigmoid_forward(x: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
@@ -60,5 +82,5 @@ def _formula_of_logit(p: Tensor, eps: float | None) -> tuple[Tensor]:
     return (eager.logit(p, eps),)
 
 
-_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid")
-_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit")
+_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid", _early_sigmoid)
+_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit", _early_logit)

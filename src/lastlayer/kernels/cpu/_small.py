@@ -1,4 +1,4 @@
-"""A loss of few elements and its gradient in one native call, the room for it made once.
+"""A function of few elements in one native call, the room for it made once; of a loss the gradient comes along.
 
 A small call costs what its Python costs. So the words of a kernel, its sums and what it saves of each row live in a
 workspace that later calls of the same shape and options take again, and only the addresses are written anew. Two
@@ -50,6 +50,14 @@ class Plan:
         if len(self._free) < _MOST:
             self._free.append(workspace)
 
+    def of(self, x: Tensor, given: int, made: int) -> Tensor:
+        """What the kernel makes of `x`: words `given` and `made` are the addresses of x and of a result like it."""
+        workspace, result = self.take(), torch.empty_like(x)
+        workspace.integers[given], workspace.integers[made] = x.data_ptr(), result.data_ptr()
+        self.run(workspace.address)
+        self.give_back(workspace)
+        return result
+
     def _made(self) -> Workspace:
         workspace = Workspace(self._words, self._room)
         for index, place in self._places.items():
@@ -67,6 +75,11 @@ class Table(dict[tuple[object, ...], Value]):
         if not any(isinstance(option, Tensor) for part in key if isinstance(part, tuple) for option in part):
             self[key] = value
         return value
+
+
+def is_small(x: Tensor) -> bool:
+    """Whether it is worked on by one native call as it lies in memory."""
+    return 0 < x.numel() <= UP_TO and x.is_contiguous() and not x.is_neg()
 
 
 def saved_elsewhere() -> bool:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, computed_in, room_per_row, row_stride, rows_of, rows_per_task
+from lastlayer.kernels.cpu._small import Plan, Table, is_small
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("13qd")
@@ -53,7 +54,7 @@ def _call(
 ) -> None:  # fmt: skip
     rows, classes = z.shape
     per_task = rows_per_task(rows, classes)
-    adjusted = temperature != 1.0
+    adjusted = bool(temperature != 1.0)
     compute = computed_in(z.dtype, wide=wide or adjusted)
     size = room_per_row(classes, compute) if (kernel, kind) == ("forward", "softmax") else 0
     tasks = -(-rows // per_task)
@@ -81,6 +82,27 @@ def _forward(kind: str, logits: Tensor, temperature: float) -> tuple[tuple[Tenso
     return (result.reshape(logits.shape),), (saved,)
 
 
+_PLANS = Table[Plan]()
+
+
+def _early(kind: str, z: Tensor, temperature: float, wanted: bool) -> _autograd.Early | None:
+    if wanted or not is_small(z):
+        return None
+    key = (kind, z.shape, z.dtype, (temperature,))
+    plan = _PLANS.get(key) or _planned(key, kind, rows_of(z), temperature)
+    return _autograd.Early((plan.of(z, 5, 8),), None, 1.0, plan.guess)
+
+
+def _planned(key: tuple[object, ...], kind: str, z: Tensor, temperature: float) -> Plan:
+    (rows, classes), adjusted = z.shape, bool(temperature != 1.0)
+    compute = computed_in(z.dtype, wide=adjusted)
+    size = room_per_row(classes, compute) if kind == "softmax" else 0
+    words = _WORDS.pack(0, 1, rows, rows, classes, 0, row_stride(z), 0, 0, 0, 0, size, 0, temperature)
+    saved = 16 * rows
+    kernel = _compile.kernel("softmax.forward", kind, NAMES[z.dtype], compute, adjusted)
+    return _PLANS.put(key, Plan(kernel, words, saved + size, {7: 0, 10: saved}))
+
+
 def _backward(kind: str, gradients: tuple[Tensor], kept: tuple[Tensor], logits: Tensor, temperature: float) -> Tensor:
     z = rows_of(logits)
     (gradient,), (saved,) = gradients, kept
@@ -101,7 +123,8 @@ def _rule(kind: str) -> _autograd.Rule:
             return (eager.logsumexp(z, (last,), False, temperature),)
         return (getattr(eager, kind)(z, last, temperature),)
 
-    return _autograd.Rule(formula, partial(_forward, kind), partial(_backward, kind), kind)
+    early = () if kind == "logsumexp" else (partial(_early, kind),)
+    return _autograd.Rule(formula, partial(_forward, kind), partial(_backward, kind), kind, *early)
 
 
 _RULES = {kind: _rule(kind) for kind in ("softmax", "log_softmax", "logsumexp")}
