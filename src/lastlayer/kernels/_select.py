@@ -24,6 +24,7 @@ _SERVED: dict[tuple[str, str], tuple[str, frozenset[torch.dtype]]] = {
 }
 # What torch.compile finds as operators, on the CPU. An exported program has to run without this package.
 _TRACED = ("cross_entropy", "binary_cross_entropy_with_logits")
+_is_compiling = torch.compiler.is_compiling
 _WHY_NOT = {"cpu": cpu.why_not, "triton": triton.why_not}
 
 
@@ -45,7 +46,7 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
         OptionError: `backend` names none of them, or one that does not serve the call.
     """
     if backend == "auto":
-        if torch.compiler.is_compiling():  # follows formulas and compiles them itself; a loss is faster by a kernel
+        if _is_compiling():  # follows formulas and compiles them itself; a loss is faster by a kernel
             traced = operation in _TRACED and tensor.device.type == "cpu" and not torch.compiler.is_exporting()
             return _function(cpu.traced if traced else eager, operation)
         return _function(BACKENDS[_best(operation, tensor.device.type, tensor.dtype)], operation)
@@ -81,5 +82,5 @@ def _has_to_serve(backend: str, operation: str, tensor: Tensor) -> None:
             f"and float64; got {operation} on {tensor.device.type} in {tensor.dtype}. "
             "backend='auto' takes one that does."
         )
-    if not torch.compiler.is_compiling() and (reason := why_not(backend)) is not None:
+    if not _is_compiling() and (reason := why_not(backend)) is not None:
         raise OptionError(f"backend {backend!r} cannot be had: {reason}. backend='auto' takes one that can.")

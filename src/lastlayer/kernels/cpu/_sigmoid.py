@@ -1,5 +1,6 @@
 """Sigmoid and logit by compiled kernels."""
 
+from functools import partial
 from struct import Struct
 
 from torch import Tensor
@@ -17,7 +18,7 @@ _PLANS = Table[Plan]()
 
 def sigmoid(x: Tensor) -> Tensor:
     """As in kernels.eager."""
-    return _autograd.apply(_SIGMOID, x)[0]
+    return _autograd.apply(_SIGMOID, x, None)[0]
 
 
 def logit(probability: Tensor, eps: float | None) -> Tensor:
@@ -50,19 +51,11 @@ def _early(kernel: str, x: Tensor, eps: float | None, wanted: bool) -> _autograd
     return _autograd.Early((plan.of(x, 4, 5),), None, 1.0, plan.guess)
 
 
-def _early_sigmoid(x: Tensor, wanted: bool) -> _autograd.Early | None:
-    return _early("sigmoid.sigmoid", x, None, wanted)
-
-
-def _early_logit(p: Tensor, eps: float | None, wanted: bool) -> _autograd.Early | None:
-    return _early("sigmoid.logit", p, eps, wanted)
-
-
-def _sigmoid_forward(x: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+def _sigmoid_forward(x: Tensor, eps: None) -> tuple[tuple[Tensor], tuple[()]]:
     return (_each("sigmoid.sigmoid", x),), ()
 
 
-def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor) -> Tensor:
+def _sigmoid_backward(gradients: tuple[Tensor], kept: tuple[()], x: Tensor, eps: None) -> Tensor:
     return _each("sigmoid.sigmoid_backward", x, gradients[0])
 
 
@@ -74,7 +67,7 @@ def _logit_backward(gradients: tuple[Tensor], kept: tuple[()], p: Tensor, eps: f
     return _each("sigmoid.logit_backward", p, gradients[0], eps)
 
 
-def _formula_of_sigmoid(x: Tensor) -> tuple[Tensor]:
+def _formula_of_sigmoid(x: Tensor, eps: None) -> tuple[Tensor]:
     return (eager.sigmoid(x),)
 
 
@@ -82,5 +75,7 @@ def _formula_of_logit(p: Tensor, eps: float | None) -> tuple[Tensor]:
     return (eager.logit(p, eps),)
 
 
-_SIGMOID = _autograd.Rule(_formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid", _early_sigmoid)
-_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit", _early_logit)
+_SIGMOID = _autograd.Rule(
+    _formula_of_sigmoid, _sigmoid_forward, _sigmoid_backward, "sigmoid", partial(_early, "sigmoid.sigmoid")
+)
+_LOGIT = _autograd.Rule(_formula_of_logit, _logit_forward, _logit_backward, "logit", partial(_early, "sigmoid.logit"))

@@ -53,7 +53,8 @@ class Plan:
     def of(self, x: Tensor, given: int, made: int) -> Tensor:
         """What the kernel makes of `x`: words `given` and `made` are the addresses of x and of a result like it."""
         workspace, result = self.take(), torch.empty_like(x)
-        workspace.integers[given], workspace.integers[made] = x.data_ptr(), result.data_ptr()
+        words = workspace.integers
+        words[given], words[made] = x.data_ptr(), result.data_ptr()
         self.run(workspace.address)
         self.give_back(workspace)
         return result

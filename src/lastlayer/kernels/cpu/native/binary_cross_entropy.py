@@ -11,6 +11,7 @@ from typing import Any
 from numba import types
 
 from lastlayer.kernels.cpu.native.lanes import (
+    HALVES,
     SIZE,
     double_at,
     filled,
@@ -136,7 +137,7 @@ def _each(
 ) -> Any:  # fmt: skip
     form = FORMATS[compute]
     # what one more digit than a half type's is worth, a half type does not show
-    exact = not {storage, result or storage} <= {"bfloat16", "float16"}
+    exact = not {storage, result or storage} <= HALVES
     value, factors = _loss_and_slope(form, weighted, yes, focal, exact), _factors(form)
     number, width = form.number, form.width
     load, load_first = reader(storage, number, width)

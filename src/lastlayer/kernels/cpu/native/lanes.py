@@ -235,6 +235,7 @@ _STORED: dict[str, Any] = {
     "float16": ir.IntType(16),
     "int64": ir.IntType(64),
 }
+HALVES = {"bfloat16", "float16"}
 SIZE = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2, "int64": 8}
 
 

@@ -5,7 +5,7 @@ Words: counter, tasks, elements, elements per task, input, result, gradient of t
 
 from typing import Any
 
-from lastlayer.kernels.cpu.native.lanes import SIZE, double_at, integer_at, reader, where, writer
+from lastlayer.kernels.cpu.native.lanes import HALVES, SIZE, double_at, integer_at, reader, where, writer
 from lastlayer.kernels.cpu.native.math import FORMATS, device, log_of_quotient, split_sigmoid
 from lastlayer.kernels.cpu.native.rows import next_task
 
@@ -13,7 +13,7 @@ from lastlayer.kernels.cpu.native.rows import next_task
 def sigmoid(storage: str, compute: str) -> Any:
     """1 / (1 + exp(−x))."""
     form = FORMATS[compute]
-    number, sides = form.number, split_sigmoid(form)
+    number, sides = form.number, split_sigmoid(form, exact=storage not in HALVES)
     zero, down = number(0), number(2.0**-form.lift)
 
     @device
