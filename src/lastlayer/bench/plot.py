@@ -7,7 +7,7 @@ from lastlayer.bench.results import CaseResult, Report
 from lastlayer.bench.table import machine_lines, seconds
 
 _LEFT, _WIDTH, _ROW, _TOP = 250, 860, 26, 64
-_COLOURS = ("#c2410c", "#57534e", "#2563eb", "#059669", "#9333ea", "#b45309", "#0891b2", "#be185d")
+_COLOURS = ("#c2410c", "#57534e", "#2563eb", "#059669", "#9333ea", "#ca8a04", "#0891b2", "#f472b6")
 _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:currentColor}.grid{stroke:currentColor;opacity:.15}"
     ".limit{stroke:currentColor;stroke-width:1.5}.spread{stroke-width:2;opacity:.5}"
