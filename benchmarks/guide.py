@@ -41,8 +41,8 @@ So each figure below stands beside its limit, measured in the same run: a copy o
   for what a row needs once, its sum across lanes and its share of the loss, in float64.
 - *bfloat16, in copies.* As much is computed as in float32 for half the bytes, so that time goes to arithmetic and not
   to memory: cross-entropy takes 10 ns for 16 logits on each of two cores.
-- *Memory of 64 × 1,000,000 in bfloat16.* Each thread has room for the float32 exponentials of one row, 3.8 MiB, beside a
-  gradient of 122 MiB.
+- *Memory of 64 × 1,000,000 in bfloat16.* Each thread has room for the float32 exponentials of one row, 3.8 MiB,
+  beside a gradient of 122 MiB.
 - *Binary cross-entropy of 640 × 32,000.* In a gradient of 78 MiB torch.compile meets fewer fresh pages for each logit
   than in one of 250, and takes 1.7 ns for it instead of 2.8; ours takes 0.7 in both.
 - *Linear cross-entropy, twice as fast as PyTorch's chunks.* With the best size of a chunk these take some 1.13 times as
