@@ -230,6 +230,16 @@ def test_labels_have_temperatures_and_thresholds_of_their_own():
         assert label.value == pytest.approx(0.9, abs=0.01)
 
 
+def test_rows_that_chose_the_epoch_fit_no_temperature():
+    model = Classifier(epochs=2, calibration=0, validation=0.3, threshold_for="f1", verbose=False)
+    model.fit(spam(), target="kind")
+    policy, notes = model.record.spec.policy, model.record.data["notes"]
+    assert policy.temperature == 1
+    assert policy.thresholds is not None  # which the validation rows still choose
+    assert "calibration" not in model.record.data
+    assert any("Temperature stays 1: no rows are held out for it alone (calibration=0.1" in note for note in notes)
+
+
 def test_one_threshold_can_serve_all_labels():
     found, *_ = labels_run(Config(threshold_for="micro_f1"))
     assert len(found.policy.thresholds) == 4

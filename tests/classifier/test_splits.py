@@ -11,9 +11,12 @@ from PIL import Image
 
 from lastlayer import Classifier
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.contents import contents_of
+from lastlayer.classifier.data.groups import with_groups
 from lastlayer.classifier.data.labels import in_order
-from lastlayer.classifier.data.splits import stratified
-from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.data.sources import open_labelled
+from lastlayer.classifier.data.splits import split_rows, stratified
+from lastlayer.classifier.journal import Journal, Silent
 from lastlayer.classifier.task import Task, check_labels, infer_task
 from lastlayer.errors import ConfigError, DataError
 from tests.classifier.conftest import flowers, write_digits
@@ -217,6 +220,21 @@ def test_rows_that_calibrate_do_nothing_else():
     assert min(map(len, parts.values())) > 0
     assert len(set().union(*parts.values())) == sum(map(len, parts.values()))
     assert sum(model.record.data["rows"].values()) == 200
+
+
+@pytest.mark.parametrize("group", [None, "ward"])
+def test_the_rows_that_judge_are_the_same_whatever_else_is_held_out(group):
+    frame = flowers(300)
+    frame["ward"] = [f"w{row % 60}" for row in range(len(frame))]
+    quiet, judged = Journal(Silent()), []
+    for validation, calibration in ((0.1, 0.1), (0.05, 0.0), (0.3, 0.2)):
+        config = Config(target="kind", group=group, validation=validation, calibration=calibration)
+        rows = with_groups(open_labelled(frame, config, quiet), config, quiet)
+        _, split = split_rows(rows, contents_of(rows, config), config, quiet)
+        assert split.validation
+        judged.append(split.test)
+    assert judged[0] == judged[1] == judged[2]
+    assert len(judged[0]) == pytest.approx(45, abs=5)
 
 
 def test_a_folder_may_name_the_rows_that_calibrate(tmp_path):

@@ -262,16 +262,28 @@ def test_kinds_of_columns(heard):
 
 
 def test_numbers_are_standardised_and_missing_ones_filled_with_the_median(heard):
-    spec = learn(heard, x=["1", "2", "3", "NA", "10"], other=["1", "2", "3", "4", "5"])
-    encoded = spec.encode(dataset(x=["1", "2", "3", "NA", "10"], other=["1", "2", "3", "4", "5"]))
+    x, other = ["1", "2", "3", "NA", "10"] * 10, ["1", "2", "3", "4", "5"] * 10
+    spec = learn(heard, x=x, other=other)
+    encoded = spec.encode(dataset(x=x, other=other))
     values = np.array([1, 2, 3, 10.0])
-    expected = (np.array([1, 2, 3, 2.5, 10]) - values.mean()) / values.std()
+    expected = (np.array([1, 2, 3, 2.5, 10] * 10) - values.mean()) / values.std()
     np.testing.assert_allclose(encoded.numbers[:, 0].numpy(), expected, rtol=1e-6)
-    assert encoded.numbers[:, 1].tolist() == [0, 0, 0, 1, 0]  # lacking it is information of its own
-    assert encoded.numbers.shape == (5, 3)
+    assert encoded.numbers[:, 1].tolist() == [0, 0, 0, 1, 0] * 10  # lacking it is information of its own
+    assert encoded.numbers.shape == (50, 3)
     later = spec.encode(dataset(x=["2"], other=["NA"]))
     assert later.numbers[0, 2].item() == pytest.approx(0)  # never missing in training: the median, and no flag
     assert later.problems == {}
+
+
+def test_a_flag_needs_ten_rows_that_lack_the_number_and_says_nothing_twice(heard):
+    few, enough = ["NA"] * 9 + ["1", "2"] * 10, ["NA"] * 10 + ["3", "4"] * 9 + ["5"]
+    same, others = ["NA"] * 10 + ["8", "9"] * 9 + ["8"], ["6"] + ["NA"] * 10 + ["7"] * 18
+    spec = learn(heard, few=few, enough=enough, same=same, others=others)
+    assert [column.missing for column in spec.columns] == [False, True, False, True]
+    encoded = spec.encode(dataset(few=few, enough=enough, same=same, others=others))
+    assert encoded.numbers.shape == (29, 6)
+    assert encoded.numbers[:, 2].tolist() == [1.0] * 10 + [0.0] * 19
+    assert encoded.numbers[:, 5].tolist() == [0.0] + [1.0] * 10 + [0.0] * 18
 
 
 def test_words_become_indices_and_new_words_the_unknown_one(heard):
@@ -319,7 +331,8 @@ def test_a_few_cells_that_are_no_numbers_count_as_missing_and_are_shown(heard):
     cells = [str(i) for i in range(98)] + ["unknown", "12..5"]
     spec = learn(heard, x=cells)
     assert spec.columns[0].kind == "numeric"
-    assert spec.columns[0].missing
+    encoded = spec.encode(dataset(x=["NA", "48.5"]))  # the median
+    assert encoded.numbers[0, 0] == encoded.numbers[1, 0]
     heard.said("'x' is numeric; taken for missing, being no numbers", "2 cells", "'12..5', 'unknown'")
 
 

@@ -176,6 +176,9 @@ CASES = {
         {
             "accuracy falls too": lambda: ask(overconfident([0.6, 0.7, 0.75, 0.7, 0.65, 0.6, 0.55])),
             "falling": lambda: ask({**overconfident([0.7] * 7), "validation_loss": falling(7)}),
+            "held back": lambda: ask(
+                {**overconfident([0.6, 0.7, 0.75, 0.75, 0.76, 0.76, 0.76]), "loss": [0.9, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9]}
+            ),
         },
         {"too short": lambda: ask({"validation_loss": [0.5], "validation_accuracy": [0.9]})},
     ),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import blind, informed, whole, whole_answers, whole_rows
+from tests.mutants import blind, informed, whole, whole_answers, whole_rows, whole_tables
 from tests.mutants.runner import ROOT, run
 
-PARTS = (blind, informed, whole, whole_rows, whole_answers)
+PARTS = (blind, informed, whole, whole_rows, whole_answers, whole_tables)
 MUTANTS = {mutant.name: mutant for part in PARTS for mutant in part.MUTANTS}
 EVERYTHING = ("tests/functional", "tests/kernels", "tests/nn")
 # Sources that the compiled kernels' cache is keyed by: what a mutant compiles is of no use to anybody.

@@ -42,8 +42,9 @@ class Config:
         validation: Share of the rows that chooses the epoch, where the data is not split already; None takes 0.1, and
             0.02 of a table of fewer than 10,000 rows that "mlps" reads: its training rows help to choose.
         calibration: Share of the rows that the temperature is fitted to, and that serves nothing else, where the data
-            does not say which; with 0 the validation rows serve. None takes 0.1, and 0 of such a table of fewer than
-            1,000 rows, unless thresholds or prediction sets are asked for.
+            does not say which; with 0 the temperature stays 1, and thresholds and prediction sets are fitted to the
+            validation rows. None takes 0.1, and 0 of such a table of fewer than 1,000 rows, unless thresholds or
+            prediction sets are asked for.
         test: Share of the rows kept for the end, where the data is not split already.
         image_size: Height and width that images are brought to; None takes it from the data and the backbone.
         backbone: "auto", "small-cnn", "mlps", "mlp", "ngrams", the name of a timm model, or name or folder of a text

@@ -131,7 +131,8 @@ def _judge_fold(ready: Prepared, split: Split, fold: int, config: Config, reques
     workers = training.workers(config, ready.rows.kind)
     held_out = "calibration" if "calibration" in parts else "validation"
     logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
-    policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config).policy
+    alone = held_out == "calibration"
+    policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config, alone=alone).policy
     judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
     of_training = replace(policy, trained=None, deployed=None)  # the rows are of the world of training
     return Judged(of_training.logits(judged), not history.interrupted)
@@ -204,7 +205,7 @@ def _finish(
     folds: CrossValidation | None,
     trackers: Trackers,
 ) -> Record:
-    """Calibrate on validation rows, judge on test rows, and write it all down."""
+    """Calibrate, judge on test rows, and write it all down."""
     workers = training.workers(config, ready.rows.kind)
     logits: dict[str, Tensor] = {
         name: training.shared_logits(network, parts[name], "cpu", helper, workers)
@@ -212,7 +213,8 @@ def _finish(
         if name in parts
     }
     held_out = "calibration" if "calibration" in parts else "validation"
-    found = deciding.fitted(spec.policy, logits[held_out], parts[held_out].labelled, ready.task, config)
+    alone = held_out == "calibration"
+    found = deciding.fitted(spec.policy, logits[held_out], parts[held_out].labelled, ready.task, config, alone=alone)
     for sentence in (found.calibration, *found.said):
         journal.say(sentence)
     spec = replace(spec, policy=found.policy)
@@ -238,6 +240,7 @@ def _finish(
             "first_loss": history.first_loss,
             "expected_first_loss": history.expected_first_loss,
             "prior_entropy": history.prior_entropy,
+            "linear": None if history.linear is None else history.linear._asdict(),
             "seconds": round(time.monotonic() - started, 1),
         },
         **({} if folds is None else {"cross_validation": folds.to_dict()}),

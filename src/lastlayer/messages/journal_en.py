@@ -120,7 +120,8 @@ TEXTS = {
     "frequencies.classes": "class frequencies",
     "frequencies.labels": "label frequencies",
     "training.members": "Validation log-loss: of {validation:#validation row}, and of {rows:#training row}, each by the one of {members} networks that has not seen it.",
-    "training.decay": "Weight decay: {decay:g}, and {factor:g} times as much after each epoch that does not lower the validation log-loss, at most {most:g}; {option} would fix it.",
+    "training.decay": "Weight decay: {decay:g}, and {factor:g} times as much after each epoch that does not lower the validation log-loss, at most {most:g}; after three such epochs in a row, cells are hidden at random, too. {option} would fix the one and leave out the other.",
+    "training.linear": "Logistic regression (C = {strength:.3g}) makes {share:.0%} of the logits: log-loss of the training rows, judged as above, {before:.4f} without it, {after:.4f} with it.",
     "training.frozen": "Frozen backbone: {width:,} features of {rows:#row} are computed once, and the head is trained on them.",
     "training.trackers": "Trackers: {names}; each hears of every epoch.",
     "training.tensorboard": "tensorboard in {folder} (tensorboard --logdir {folder})",
@@ -149,6 +150,7 @@ TEXTS = {
     "fold.name.micro_f1": "micro-f1",
     # what is decided about decisions
     "temperature.kept": "Temperature {temperature:.4f} is kept: log-loss of held-out rows {before:.4f} → {after:.4f} (gain {gain:.4f}, 95 % interval {low:.4f} to {high:.4f}).",
+    "temperature.shared": "Temperature stays 1: no rows are held out for it alone ({option} would hold out some).",
     "temperature.few": "Temperature stays 1: there are too few rows to fit one.",
     "temperature.least": "Temperature stays 1: every row that could tell is right, so nothing says how sure is too sure.",
     "temperature.most": "Temperature stays 1: rows that it is fitted to are predicted no better than at random.",

@@ -120,7 +120,8 @@ TEXTS = {
     "frequencies.classes": "클래스 빈도",
     "frequencies.labels": "레이블 빈도",
     "training.members": "검증 로그 손실: 검증 행 {validation:,}개와 학습 행 {rows:,}개. 학습 행은 네트워크 {members}개 중 그 행을 보지 않은 것이 판정합니다.",
-    "training.decay": "가중치 감쇠: {decay:g}에서 시작해, 검증 로그 손실이 낮아지지 않는 에포크마다 {factor:g}배로, 최대 {most:g}까지 늘립니다. {option:을/를} 쓰면 고정됩니다.",
+    "training.decay": "가중치 감쇠: {decay:g}에서 시작해, 검증 로그 손실이 낮아지지 않는 에포크마다 {factor:g}배로, 최대 {most:g}까지 늘립니다. 그런 에포크가 셋 이어지면 칸도 무작위로 가립니다. {option:을/를} 쓰면 감쇠는 고정되고 칸은 가리지 않습니다.",
+    "training.linear": "로지스틱 회귀(C = {strength:.3g})가 로짓의 {share:.0%}를 이룹니다. 위와 같이 판정한 학습 행의 로그 손실: 없을 때 {before:.4f}, 있을 때 {after:.4f}.",
     "training.frozen": "고정된 백본: 행 {rows:,}개의 특징 {width:,}개씩을 한 번만 계산하고 그 위에서 헤드를 학습합니다.",
     "training.trackers": "트래커: {names}. 에포크마다 값을 받습니다.",
     "training.tensorboard": "{folder}의 tensorboard (tensorboard --logdir {folder})",
@@ -149,6 +150,7 @@ TEXTS = {
     "fold.name.micro_f1": "마이크로 F1",
     # what is decided about decisions
     "temperature.kept": "온도 {temperature:.4f 을/를} 씁니다: 따로 둔 행의 로그 손실 {before:.4f} → {after:.4f} (이득 {gain:.4f}, 95 % 구간 {low:.4f} – {high:.4f}).",
+    "temperature.shared": "온도는 1로 둡니다. 온도만을 위해 남겨 둔 행이 없습니다({option:을/를} 쓰면 남겨 둡니다).",
     "temperature.few": "온도는 1로 둡니다: 맞추기에는 행이 너무 적습니다.",
     "temperature.least": "온도는 1로 둡니다: 판단에 쓸 행이 모두 맞아서, 얼마나 확신하면 지나친지 알 수 없습니다.",
     "temperature.most": "온도는 1로 둡니다: 온도를 맞춘 행의 예측이 무작위보다 낫지 않습니다.",

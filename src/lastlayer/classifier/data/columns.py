@@ -27,6 +27,7 @@ _SOME_NUMBERS = 0.1  # share of numbers from which a column of words is said to 
 _FEW_CATEGORIES = 50  # so many different words are categories however few rows there are
 _FARTHEST = 1e9  # standard deviations; a float32 network gives NaN for cells that are much farther off
 _HUGE = 1e150  # numbers whose squares overflow
+_ENOUGH_TO_FLAG = 10  # rows that lack a number teach what lacking it means; fewer teach what those rows are
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _COUNTER = re.compile(r"Unnamed: \d+")  # a column without a name, such as the index that pandas writes
@@ -43,7 +44,7 @@ class Column:
         center: Subtracted from a number.
         scale: What it is then divided by.
         filler: Stands for a missing number: the median.
-        missing: Whether training rows lack it; then lacking it is information of its own.
+        missing: Whether lacking it is information of its own: enough training rows do, and a number has a flag for it.
         categories: The words of training rows, in order. Index 0 is any other word, the last index a missing cell.
     """
 
@@ -186,8 +187,11 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
             f"column {both[0]!r} is named as both {option('text')} and {option('categorical')}: take one."
         )
     table = arrow(data)
+    flags = _Flags()
     learnt = [
-        _learn(name, table.column(name), config, journal) for name in data.column_names if name not in config.ignore
+        _learn(name, table.column(name), config, journal, flags)
+        for name in data.column_names
+        if name not in config.ignore
     ]
     columns = tuple(column for column in learnt if column is not None)
     if not columns:
@@ -207,7 +211,21 @@ def learn_columns(data: Any, config: Config, journal: Journal) -> TableSpec:
     return TableSpec(columns, config.missing, texts)
 
 
-def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | None:
+class _Flags:
+    """Which numbers have a flag that says that they are missing: one for columns that the same rows lack."""
+
+    def __init__(self) -> None:
+        self._given: set[bytes] = set()
+
+    def has(self, lacks: np.ndarray) -> bool:
+        """Whether the column that these rows lack gets a flag: enough rows do, and no flag says the same."""
+        if lacks.sum() < _ENOUGH_TO_FLAG or (rows := np.packbits(lacks).tobytes()) in self._given:
+            return False
+        self._given.add(rows)
+        return True
+
+
+def _learn(name: str, cells: Any, config: Config, journal: Journal, flags: _Flags) -> Column | None:
     missing = set(config.missing)
     types = need("pyarrow").types
     if types.is_nested(cells.type) or types.is_binary(cells.type):
@@ -227,7 +245,7 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
     if name in config.text:
         return Column(name, "text", missing=lacks)
     if name not in config.categorical:
-        found = _as_numbers(name, cells, text, missing, journal)
+        found = _as_numbers(name, cells, text, missing, journal, flags)
         if found is not None:
             return found
         if looks_like_text(name, present, journal):
@@ -241,15 +259,14 @@ def _learn(name: str, cells: Any, config: Config, journal: Journal) -> Column | 
 
 
 def _as_numbers(
-    name: str, cells: Any, text: Sequence[str | None], missing: set[str], journal: Journal
+    name: str, cells: Any, text: Sequence[str | None], missing: set[str], journal: Journal, flags: _Flags
 ) -> Column | None:
     """A column of numbers, truths or dates; None where it is words. What is not plain is said."""
     types = need("pyarrow").types
     present = [word for word in text if word is not None]
-    lacks = len(present) < len(text)
     is_text = types.is_string(cells.type) or types.is_large_string(cells.type)
     if types.is_boolean(cells.type) or (is_text and all(word.lower() in _TRUTH for word in present)):
-        return _standardised(Column(name, "boolean", missing=lacks), cells, missing)
+        return _standardised(Column(name, "boolean"), cells, missing, flags)
     dates = types.is_temporal(cells.type) or (is_text and _share(present, lambda word: bool(_DATE.match(word))))
     kind: Literal["date", "numeric"] = "date" if dates else "numeric"
     _, bad = _numbers(Column(name, kind), cells, missing)
@@ -264,7 +281,7 @@ def _as_numbers(
             shown = few([repr(word) for word in sorted({text[int(row)] or "" for row in np.flatnonzero(odd)})])
             what = "column.odd_dates" if dates else "column.odd_numbers"
             journal.say(Message(what, name=name, cells=int(odd.sum()), shown=shown))
-        return _standardised(Column(name, kind, missing=lacks or bool(bad.any())), cells, missing)
+        return _standardised(Column(name, kind), cells, missing, flags)
     if _share(present, lambda word: bool(_COMMA.fullmatch(word)) or word.lstrip("+-").isdecimal()):
         journal.say(Message("column.commas", name=name))
     elif numbers >= _SOME_NUMBERS * len(present):
@@ -291,14 +308,15 @@ def check_features(data: Any, config: Config) -> None:
     )
 
 
-def _standardised(column: Column, cells: Any, missing: set[str]) -> Column:
+def _standardised(column: Column, cells: Any, missing: set[str], flags: _Flags) -> Column:
     values, _ = _numbers(column, cells, missing)
-    present = values[~np.isnan(values)]
+    lacks = np.isnan(values)
+    present = values[~lacks]
     most = float(np.abs(present).max())
     size = most if most > _HUGE else 1.0
     center, scale = size * float((present / size).mean()), size * float((present / size).std())
     filler = float(np.median(present / size)) * size
-    return Column(column.name, column.kind, center, scale if scale > 0 else 1.0, filler, column.missing)
+    return Column(column.name, column.kind, center, scale if scale > 0 else 1.0, filler, flags.has(lacks))
 
 
 def words(cells: Any, missing: set[str]) -> list[str | None]:

@@ -45,8 +45,9 @@ def split_rows(
     if 2 * count < len(rows):
         journal.say(Message("split.few_contents", rows=len(rows), count=count))
     if rows.given is None:
-        shares = (config.shares[0], config.test, config.shares[1])
-        chosen, judging, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
+        # those that judge first: two trainings with other shares, or other networks, are judged by the same rows
+        shares = (config.test, *config.shares)
+        judging, chosen, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))

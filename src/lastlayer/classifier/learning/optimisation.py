@@ -1,7 +1,8 @@
 """The optimizer, and how learning rate and weight decay go over a training, by step and history: neither is state."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lastlayer.classifier.network.texts import TextTable
 SLOWER = 40  # times: published weights change at 5e-5 where others change at 2e-3
 _LEAST = 0.01  # of the learning rate is what a falling one ends with
 GROWTH, MOST_DECAY = 1.5, 10.0  # of the weight decay of members: by epoch without a lower loss, and where it ends
+PATIENT, LOSS, MOST_LOST = 2, 0.1, 0.3  # epochs in a row without a lower loss; of the cells, by each further one
 
 
 def optimizer_for(network: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -34,9 +36,18 @@ def step_size(network: nn.Module, config: Config) -> tuple[float, float]:
     return rate if config.lr is None else config.lr, decay if config.weight_decay is None else config.weight_decay
 
 
-def decay_grows(network: nn.Module, config: Config) -> bool:
-    """Whether weight decay follows the validation log-loss: of members, where the settings name none."""
+def is_held_back(network: nn.Module, config: Config) -> bool:
+    """Whether weight decay and lost cells follow the validation log-loss: of members, where no decay is named."""
     return isinstance(getattr(network, "backbone", None), TableMembers) and config.weight_decay is None
+
+
+def hold_back(network: nn.Module, optimizer: Any, best: Sequence[bool], config: Config) -> None:
+    """Set weight decay and lost cells for the next epoch, by which epochs had the lowest log-loss so far."""
+    backbone = network.backbone
+    if not isinstance(backbone, TableMembers):
+        raise TypeError(f"members are held back, not {type(backbone).__name__}")
+    set_decay(optimizer, decay_after(best.count(False), step_size(network, config)[1]))
+    backbone.lost = lost_after(best)
 
 
 def decay_after(worse: int, start: float) -> float:
@@ -49,6 +60,18 @@ def decay_after(worse: int, start: float) -> float:
     [0.3, 0.45, 0.675, 10.0]
     """
     return max(start, min(MOST_DECAY, start * GROWTH**worse))
+
+
+def lost_after(best: Sequence[bool]) -> float:
+    """Which share of the cells of each row a member does not see, after such epochs.
+
+    Three epochs in a row that lower nothing mean that members learn rows by heart; one or two mean nothing.
+
+    >>> [round(lost_after([True] + [False] * worse + [True]), 2) for worse in (0, 2, 3, 4, 9)]
+    [0.0, 0.0, 0.1, 0.2, 0.3]
+    """
+    longest = max((len(list(run)) for was_best, run in groupby(best) if not was_best), default=0)
+    return min(MOST_LOST, LOSS * max(0, longest - PATIENT))
 
 
 def published(network: nn.Module) -> Iterator[nn.Parameter]:

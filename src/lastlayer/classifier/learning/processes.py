@@ -1,9 +1,9 @@
 """Several processes that train together (torchrun): one speaks and writes, all take the same decisions."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from lastlayer.classifier.data.rows import plural
 from lastlayer.errors import ConfigError, LastLayerError, RunError
 from lastlayer.messages.wording import option
+
+Value = TypeVar("Value")
 
 
 def is_main() -> bool:
@@ -80,6 +82,16 @@ def of_each(value: Tensor, helper: Any) -> Tensor:
         return value.unsqueeze(0).to("cpu")
     gathered: Tensor = helper.gather(value.unsqueeze(0).to(helper.device))
     return gathered.to("cpu")
+
+
+def of_first(make: Callable[[], Value], helper: Any) -> Value:
+    """What the first process makes, in all of them."""
+    if helper.num_processes == 1:
+        return make()
+    from accelerate.utils import broadcast_object_list
+
+    made = [make() if helper.is_main_process else None]
+    return cast("Value", broadcast_object_list(made)[0])
 
 
 def share_buffers(network: nn.Module, helper: Any) -> None:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from lastlayer.classifier.config import Config
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Epoch, Journal
-from lastlayer.classifier.learning import optimisation, processes, resuming
+from lastlayer.classifier.learning import linear_share, optimisation, processes, resuming
 from lastlayer.classifier.learning.batches import Examples, in_order, loader
 from lastlayer.classifier.learning.checkpoints import Checkpoint
 from lastlayer.classifier.learning.interrupts import StopRequest
 from lastlayer.classifier.learning.keeping import Keeper
+from lastlayer.classifier.learning.linear_share import LinearShare
 from lastlayer.classifier.learning.loop import Loop, batch_size, expected_losses, workers
 from lastlayer.classifier.learning.tracking import Trackers
 from lastlayer.classifier.network import objective
@@ -48,6 +49,7 @@ class History:
         best: The weights of the epoch with the lowest validation log-loss.
         best_epoch: Its number, from 1; 0 where training was interrupted before the first was over.
         interrupted: Whether somebody stopped it.
+        linear: What part logistic regression has in the best weights; None where it has none.
     """
 
     epochs: list[Epoch]
@@ -57,6 +59,7 @@ class History:
     best: Weights
     best_epoch: int
     interrupted: bool = False
+    linear: LinearShare | None = None
 
 
 def accelerator(config: Config, run: Path | None = None) -> Any:
@@ -123,11 +126,12 @@ def train(
         checkpoint: Where to go on from, of the same run.
     """
     loop = Loop(network, rows, config, kind, journal, request, helper)
-    if network.held_out() is not None and len(validation) < FEW:
+    judge_each_other = network.held_out() is not None and len(validation) < FEW
+    if judge_each_other:
         journal.say(Message("training.members", validation=len(validation), rows=len(rows), members=MEMBERS))
-    grows, decay = optimisation.decay_grows(network, config), optimisation.step_size(network, config)[1]
-    if grows:
-        factor, most = optimisation.GROWTH, optimisation.MOST_DECAY
+    held_back = optimisation.is_held_back(network, config)
+    if held_back:
+        decay, factor, most = optimisation.step_size(network, config)[1], optimisation.GROWTH, optimisation.MOST_DECAY
         fixing = option("weight_decay")
         journal.say(Message("training.decay", decay=decay, factor=factor, most=most, option=fixing))
     history = History([], math.nan, *loop.expected, _copied(network), 0)
@@ -142,9 +146,8 @@ def train(
         keeper.keep(lambda: resuming.captured(loop, history, keeper.about, notes))
 
     while loop.number <= config.epochs and not _had_enough(history, config):
-        if grows:
-            worse = sum(not epoch.best for epoch in history.epochs)
-            optimisation.set_decay(loop.optimizer, optimisation.decay_after(worse, decay))
+        if held_back:
+            optimisation.hold_back(network, loop.optimizer, [epoch.best for epoch in history.epochs], config)
         loss = loop.epoch(keeper, keep)
         history.first_loss = loop.first_loss
         if loop.stopped:
@@ -165,7 +168,18 @@ def train(
         if keeper.due(after_epoch=True):
             keep()
     loop.finish().load_state_dict(history.best)
+    if judge_each_other and not history.interrupted:
+        _add_linear(network, rows, history, helper, journal)
     return history
+
+
+def _add_linear(network: Network, rows: Examples, history: History, helper: Any, journal: Journal) -> None:
+    """Give logistic regression the part of the answer that the rows ask for, the same in every process."""
+    found = processes.of_first(lambda: (linear_share.add(network, rows), _copied(network)), helper)
+    history.linear, history.best = found
+    network.load_state_dict(history.best)
+    if history.linear is not None:
+        journal.say(Message("training.linear", **history.linear._asdict()))
 
 
 def _had_enough(history: History, config: Config) -> bool:

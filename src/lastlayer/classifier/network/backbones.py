@@ -13,6 +13,7 @@ from lastlayer.classifier.data.columns import TableSpec
 from lastlayer.classifier.data.pixels import ImageSpec
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.journal import Journal
+from lastlayer.classifier.network.cells import Cells
 from lastlayer.classifier.network.members import TableMembers
 from lastlayer.classifier.network.texts import TextTable
 from lastlayer.errors import ConfigError, did_you_mean
@@ -219,15 +220,18 @@ class TableNet(nn.Module):
 
     def __init__(self, numbers: int, index_sizes: tuple[int, ...], width: int = 128) -> None:
         super().__init__()
-        self.vectors = nn.ModuleList(nn.Embedding(size, min(16, (size + 1) // 2)) for size in index_sizes)
-        inputs = numbers + sum(min(16, (size + 1) // 2) for size in index_sizes)
+        self.cells = Cells(numbers, index_sizes)
         self.layers = nn.Sequential(
-            nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, width), nn.ReLU(), nn.Dropout(0.1)
+            nn.Linear(self.cells.width, width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(0.1),
         )
         self.features = width
 
     def forward(self, numbers: Tensor, indices: Tensor) -> Tensor:
         """(rows, numbers) and (rows, categories) to (rows, features)."""
-        parts = [numbers, *(vectors(indices[:, place]) for place, vectors in enumerate(self.vectors))]
-        features: Tensor = self.layers(torch.cat(parts, 1))
+        features: Tensor = self.layers(self.cells(numbers, indices)[0])
         return features

@@ -152,8 +152,15 @@ def portable(config: Config, policy: Policy, task: Task) -> Config:
     return config if policy.cost is None else replace(config, cost=written(policy.cost, task))
 
 
-def fitted(policy: Policy, logits: Tensor, target: Tensor, task: Task, config: Config) -> Fitted:
-    """Fit what the calibration rows decide: the temperature, then thresholds and prediction sets."""
+def fitted(policy: Policy, logits: Tensor, target: Tensor, task: Task, config: Config, *, alone: bool = True) -> Fitted:
+    """Fit what the calibration rows decide: the temperature, then thresholds and prediction sets.
+
+    Rows that serve something else, too, are not held out to what they have chosen: they are not `alone`, and the
+    temperature stays 1.
+    """
+    if not alone:
+        found = decided_again(policy, logits, target, task, config)
+        return replace(found, calibration=Message("temperature.shared", option=option("calibration", 0.1)))
     offset = policy.unweighting
     kept: tuple[Calibration, ...]
     if task.kind == "multilabel":

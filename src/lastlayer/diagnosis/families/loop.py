@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -70,14 +71,14 @@ def first_loss(curve: Curve) -> Iterator[Finding]:
 
 @check("curve")
 def growing_overconfidence(curve: Curve) -> Iterator[Finding]:
-    """LL505: the validation loss rises while as many answers are right."""
+    """LL505: the validation loss rises while as many answers are right, and the training loss does not rise with it."""
     losses, accuracy = curve.validation_loss, curve.validation_accuracy
     if len(losses) < _RISING + 1 or len(accuracy) != len(losses) or not all(map(math.isfinite, losses)):
         return
     best = min(range(len(losses)), key=losses.__getitem__)
     after = losses[best:]
     rising = len(after) > _RISING and after[-1] > 1.1 * after[0] and _mostly_rising(after)
-    if rising and accuracy[-1] >= accuracy[best] - 0.01:
+    if rising and accuracy[-1] >= accuracy[best] - 0.01 and not _rises_after(curve.loss, (best + 1) / len(losses)):
         yield found(
             "LL505",
             best=best + 1,
@@ -87,6 +88,13 @@ def growing_overconfidence(curve: Curve) -> Iterator[Finding]:
             before=number(100 * accuracy[best]),
             after=number(100 * accuracy[-1]),
         )
+
+
+def _rises_after(losses: Sequence[float], share: float) -> bool:
+    """Whether the training loss, too, is higher at the end than after such a share of the training."""
+    part, then = max(len(losses) // 10, 1), round(share * len(losses))
+    before = losses[max(then - part, 0) : then]
+    return bool(before) and fmean(losses[-part:]) > 1.1 * fmean(before)
 
 
 def _mostly_rising(values: Sequence[float]) -> bool:

@@ -1,0 +1,95 @@
+"""Planted bugs in what small tables are learnt by: flags, members that judge each other, logistic regression."""
+
+from tests.mutants.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        "a_flag_for_a_single_row",
+        "classifier/data/columns.py",
+        "lacks.sum() < _ENOUGH_TO_FLAG",
+        "not lacks.any()",
+        "the flag would say which class that row has",
+        "tests/classifier/test_tables.py::test_a_flag_needs_ten_rows_that_lack_the_number_and_says_nothing_twice",
+    ),
+    Mutant(
+        "the_same_flag_again",
+        "classifier/data/columns.py",
+        "self._given.add(rows)",
+        "rows",
+        "what is said four times is learnt four times as fast",
+        "tests/classifier/test_tables.py::test_a_flag_needs_ten_rows_that_lack_the_number_and_says_nothing_twice",
+    ),
+    Mutant(
+        "vectors_that_members_share",
+        "classifier/network/cells.py",
+        "parts.append(column(indices[:, place]).unflatten(1, (self.members, -1)).transpose(0, 1))",
+        "parts.append(column(indices[:, place]).unflatten(1, (self.members, -1)).mean(1).expand(self.members, -1, -1))",
+        "each member would learn the words of rows that it judges",
+        "tests/classifier/test_members.py::test_no_member_learns_from_the_rows_that_it_is_to_judge",
+    ),
+    Mutant(
+        "an_unknown_word_is_any_word",
+        "classifier/network/cells.py",
+        "column.weight[[0, -1]] = 0.0",
+        "column.weight[-1] = 0.0",
+        "a word that nobody saw would be answered by chance",
+        "tests/classifier/test_members.py::test_a_word_that_training_never_met_is_the_middle_of_the_others",
+    ),
+    Mutant(
+        "regressions_of_all_rows",
+        "classifier/learning/linear_share.py",
+        "self.target[self.owner != member]",
+        "self.target.roll(1)[self.owner != member].roll(-1)",
+        "the classes of other rows",
+        "tests/classifier/test_linear_share.py::test_the_regression_of_a_member_knows_nothing_of_the_rows_that_it_judges",
+    ),
+    Mutant(
+        "the_largest_share_that_is_near",
+        "classifier/learning/linear_share.py",
+        "int(near.nonzero()[0])",
+        "int(near.nonzero()[-1])",
+        "members that answer together would be taken for one",
+        "tests/classifier/test_linear_share.py::test_the_smallest_share_that_is_near_the_best",
+    ),
+    Mutant(
+        "judged_while_it_forgets",
+        "classifier/learning/linear_share.py",
+        "network.eval()",
+        "network.train()",
+        "dropout makes the network look worse than it is",
+        "tests/classifier/test_linear_share.py::test_it_is_worth_what_is_said",
+    ),
+    Mutant(
+        "regression_on_top",
+        "classifier/network/members.py",
+        "parameter.mul_(1 - share)",
+        "parameter.mul_(1)",
+        "a sum is no mixture",
+        "tests/classifier/test_linear_share.py::"
+        "test_the_answer_is_that_mixture_of_the_network_and_of_regressions_of_the_rows_that_each_member_learns[binary]",
+    ),
+    Mutant(
+        "regression_without_class_weights",
+        "classifier/learning/linear_share.py",
+        "sample_weight=weight[target]",
+        "sample_weight=None",
+        "half of the answer would be of another world",
+        "tests/classifier/test_linear_share.py::test_classes_count_by_their_weights[binary-objective1-weight1]",
+    ),
+    Mutant(
+        "kept_where_it_does_harm",
+        "classifier/learning/linear_share.py",
+        "if found.after < found.before:",
+        "if True:",
+        "a head that has no inverse gives other logits than were judged",
+        "tests/classifier/test_linear_share.py::test_a_head_without_an_inverse_keeps_what_it_has",
+    ),
+    Mutant(
+        "a_temperature_of_rows_that_chose_the_epoch",
+        "classifier/policy/deciding.py",
+        "    if not alone:",
+        "    if False:",
+        "those rows flatter the epoch that they chose",
+        "tests/classifier/test_deciding.py::test_rows_that_chose_the_epoch_fit_no_temperature",
+    ),
+)
