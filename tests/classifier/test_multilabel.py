@@ -194,7 +194,7 @@ def test_predictions_name_the_labels_that_hold(tagged, capfd):
     rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     p = Classifier.load(tagged / "run").predict_proba(tagged / "lights.csv")
     for row, values in zip(rows, p, strict=True):
-        held = [place for place in values.argsort()[::-1] if values[place] > 0.5]
+        held = [place for place in (-values).argsort(kind="stable") if values[place] > 0.5]
         assert row["prediction"] == [("blue", "green", "red")[place] for place in held]
         assert row["probability"] == [values[place] for place in held]
     assert max(len(row["prediction"]) for row in rows) > 1

@@ -75,7 +75,8 @@ def test_wrong_use(call, tmp_path, table_run, arguments, code, message):  # noqa
 
 
 def test_a_run_that_diverges_is_reported_and_kept(call, flower_table):  # noqa: F811
-    code, _, err = call("train", flower_table, "--target", "kind", "--epochs", 4, "--lr", 10, "--output", "r")
+    how = ("--backbone", "mlp", "--epochs", 4, "--lr", 10, "--output", "r")
+    code, _, err = call("train", flower_table, "--target", "kind", *how)
     assert code == 0, err
     assert "surprised more than one that knows nothing" in Path("r/report.html").read_text()
 

@@ -307,7 +307,8 @@ def test_a_missing_extra_is_named(monkeypatch, call):
 
 
 def test_evaluate_against_another_run(call, table_run, flower_table):  # noqa: F811
-    assert call("train", flower_table, "--target", "kind", "--epochs", 1, "--seed", 1, "--output", "other")[0] == 0
+    how = ("--epochs", 1, "--seed", 1, "--backbone", "mlp", "--output", "other")
+    assert call("train", flower_table, "--target", "kind", *how)[0] == 0
     code, _, err = call("evaluate", table_run, "--against", "other")
     assert code == 1
     assert "missing in other" in err  # another seed, another split

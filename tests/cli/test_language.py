@@ -1,6 +1,7 @@
 """Every verb that speaks, in Korean: by the flag and by the environment."""
 
 import json
+import re
 
 import pytest
 
@@ -85,3 +86,52 @@ def test_a_report_in_the_language_of_the_environment(call, table_run, monkeypatc
     assert '<html lang="ko">' in (tmp_path / "r.html").read_text()
     assert call("report", table_run, "--output", "r.html", "--lang", "en")[0] == 0
     assert '<html lang="en">' in (tmp_path / "r.html").read_text()
+
+
+@pytest.fixture
+def two_runs(call, tmp_path):  # noqa: F811
+    flowers(200).to_csv(tmp_path / "t.csv", index=False)
+    for run, seed in (("a", "1"), ("b", "1")):
+        how = ("--epochs", "1", "--seed", seed, "--abstain", "0.3", *(("--backbone", "mlp") if run == "b" else ()))
+        assert call("train", "t.csv", "--target", "kind", *how, "--output", run)[0] == 0
+
+
+def test_an_evaluation_and_a_comparison_in_korean(call, two_runs, monkeypatch):  # noqa: F811
+    for verb in (("evaluate", "a"), ("evaluate", "a", "--against", "b")):
+        code, out, _ = call(*verb, "--lang", "ko")
+        assert code == 0
+        for english in (
+            "row",
+            "score",
+            "interval",
+            "better",
+            "loss",
+            "taken for",
+            "Reliability",
+            "confidence",
+            "truth",
+        ):
+            assert english not in out
+        assert all(korean in out for korean in ("점수", "95 % 구간", "로그 손실"))
+        english = call(*verb)[1]
+        assert not is_korean(english)
+        assert sorted(re.findall(r"\d\.\d{4}", out)) == sorted(re.findall(r"\d\.\d{4}", english))
+        monkeypatch.setenv(VARIABLE, "ko")
+        assert call(*verb)[1] == out
+        monkeypatch.delenv(VARIABLE)
+
+
+def test_a_prediction_speaks_korean_and_writes_what_it_always_writes(call, two_runs, tmp_path):  # noqa: F811
+    _, _, korean = call("predict", "a", "t.csv", "--output", "ko.csv", "--abstain", "0.2", "--lang", "ko")
+    _, _, english = call("predict", "a", "t.csv", "--output", "en.csv", "--abstain", "0.2")
+    assert "행 200개를 ko.csv에 썼습니다. 오류가 있는 행 0개." in korean
+    assert "Wrote 200 rows to en.csv; 0 with an error." in english
+    assert [line for line in korean.splitlines() if not is_korean(line)] == []
+    assert (tmp_path / "ko.csv").read_bytes() == (tmp_path / "en.csv").read_bytes()
+
+
+def test_two_runs_with_other_shares_are_judged_by_the_same_rows(call, two_runs):  # noqa: F811
+    shares = [json.loads(call("evaluate", run, "--json")[1])["rows"] for run in "ab"]
+    assert shares[0] == shares[1]
+    found = json.loads(call("evaluate", "a", "--against", "b", "--json")[1])
+    assert found["rows"] == shares[0]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli.flags import with_flags
-from lastlayer.cli.language import spoken
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -65,12 +64,12 @@ _FLAGS = {
 }
 
 
-def deciding(model: "Classifier", **flags: Any) -> "Classifier":
+def deciding(model: "Classifier", language: str, **flags: Any) -> "Classifier":
     """The classifier with the decisions that the flags say; itself where they say nothing."""
     from lastlayer.cli.shown import Shown
 
     given = {name: value for name, value in flags.items() if value is not None}
     if not given:
         return model
-    model.listener = Shown(spoken(None, model.config.lang))
+    model.listener = Shown(language)
     return model.deciding(**given)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lastlayer.cli.decisions import deciding, with_decisions
+from lastlayer.cli.language import LANG_OF_RUN, spoken
 
 
 @with_decisions
@@ -14,6 +15,7 @@ def command(
     data: Annotated[str | None, typer.Argument(help="Labelled data; the run's own test rows.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another run, to compare with on the same rows.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    lang: Annotated[str | None, typer.Option(help=LANG_OF_RUN)] = None,
     **decisions: Any,
 ) -> int:
     """Show scores with intervals, the confusion matrix, reliability and the worst rows.
@@ -26,17 +28,20 @@ def command(
         from lastlayer.classifier import Classifier
         from lastlayer.cli import compared, evaluated
 
-    model = deciding(Classifier.load(run), **decisions)
+    asked = spoken(lang, "")
+    model = Classifier.load(run)
+    language = asked or model.config.lang
+    model = deciding(model, language, **decisions)
     if against is not None:
         found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
         if as_json:
             console.print_json(found.to_dict())
         else:
-            compared.show(found, console.out())
+            compared.show(found, console.out(), language)
         return 0
     evaluation = model.evaluate(data)
     if as_json:
         console.print_json(evaluation.to_dict())
     else:
-        evaluated.show(evaluation, console.out())
+        evaluated.show(evaluation, console.out(), language)
     return 0

@@ -9,6 +9,7 @@ VARIABLE = "LASTLAYER_LANG"
 _NAMES = {"en": "English", "ko": "한국어"}
 
 LANG = f"en or ko; {VARIABLE}, else en."  # the help of every --lang
+LANG_OF_RUN = f"en or ko; {VARIABLE}, else that of the run."
 
 
 def spoken(lang: str | None, otherwise: str = "en") -> str:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from lastlayer import __version__
 from lastlayer.cli.console import err
+from lastlayer.messages import text
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -32,18 +33,19 @@ class Pace:
         """Rows a second; 0 before the first."""
         return self.rows / max(time.monotonic() - self.started, 1e-9)
 
-    def __str__(self) -> str:
-        return f"{self.per_second:,.0f} rows a second." if self.rows else ""
+    def said(self, language: str) -> str:
+        """A sentence, where there is a row."""
+        return text("predict.pace", language, rows=self.per_second) if self.rows else ""
 
 
-def paced(parts: Iterable["Part"], inputs: list[str], skipped: int) -> Iterator["Part"]:
+def paced(parts: Iterable["Part"], inputs: list[str], skipped: int, language: str) -> Iterator["Part"]:
     """Pass the parts on and draw on standard error how fast they come; a pipe gets nothing."""
     console = err()
     if not console.is_terminal:
         yield from parts
         return
     total = _Count(inputs)
-    columns = (TextColumn("predicting"), BarColumn(24), TextColumn("{task.description}"))
+    columns = (TextColumn(text("predict.doing", language)), BarColumn(24), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
         pace = Pace()
@@ -52,23 +54,26 @@ def paced(parts: Iterable["Part"], inputs: list[str], skipped: int) -> Iterator[
             pace.count(len(part.predictions))
             share = part.done[0] / max(part.done[1], 1) if part.done else total.share(part.rows)
             begun = share if begun is None else begun
+            left = _left(pace, share, begun, skipped, language)
             progress.update(
                 task,
-                description=f"{part.rows:,} rows  {pace.per_second:,.0f}/s  {_left(pace, share, begun, skipped)}",
+                description=f"{text('predict.progress', language, rows=part.rows, pace=pace.per_second)}  {left}",
                 total=1.0 if share is not None else None,
                 completed=share or 0.0,
             )
             yield part
 
 
-def _left(pace: Pace, share: float | None, begun: float | None, skipped: int) -> str:
+def _left(pace: Pace, share: float | None, begun: float | None, skipped: int, language: str) -> str:
     """The time left, from the share that this process did itself."""
     from lastlayer.classifier.journal import clock
 
     if share is None or begun is None:
         return ""
     own = share - (begun if skipped else 0.0)
-    return f"{clock((time.monotonic() - pace.started) / own * (1 - share))} left" if own > 0 else ""
+    if own <= 0:
+        return ""
+    return text("predict.left", language, time=clock((time.monotonic() - pace.started) / own * (1 - share)))
 
 
 class _Count:

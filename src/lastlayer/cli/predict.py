@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from lastlayer.cli.decisions import deciding, with_decisions
+from lastlayer.cli.language import LANG_OF_RUN, spoken
 from lastlayer.errors import ConfigError, DataError, printable
+from lastlayer.messages import few, text
 
 if TYPE_CHECKING:
     from lastlayer.classifier import Classifier
@@ -67,6 +69,7 @@ def command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per forward pass.", rich_help_panel=_WORK)] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that read pictures.", rich_help_panel=_WORK)] = None,
+    lang: Annotated[str | None, typer.Option(help=LANG_OF_RUN, rich_help_panel=_WORK)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.", rich_help_panel=_WORK)] = "auto",
     **decisions: Any,
 ) -> int:
@@ -87,13 +90,17 @@ def command(
         raise ConfigError(_NO_RESUME)
     if overwrite and output is None:
         raise ConfigError("--overwrite writes over an --output that is there: name it.")
-    model = deciding(Classifier.load(run), **decisions)
+    asked = spoken(lang, "")
+    model = Classifier.load(run)
+    language = asked or model.config.lang
+    model = deciding(model, language, **decisions)
     options = Options(batch_size, workers, device, encoding, separator)
     shape = {"top_k": top_k, "every_class": every_class}
     if output is not None:
         how = {"resume": resume, "overwrite": overwrite, "keep_formulas": keep_formulas}
-        return _write(run, model, inputs, output, options, shape, how)
-    return _show(_heard(model.stream([_source(name) for name in inputs], options)), shape, as_json, keep_formulas)
+        return _write(run, model, inputs, output, options, shape, how, language)
+    parts = _heard(model.stream([_source(name) for name in inputs], options), language)
+    return _show(parts, shape, as_json, keep_formulas)
 
 
 def _write(
@@ -104,10 +111,10 @@ def _write(
     options: "Options",
     shape: dict[str, Any],
     how: dict[str, bool],
+    language: str,
 ) -> int:
     from dataclasses import replace
 
-    from lastlayer.classifier.data.rows import plural
     from lastlayer.classifier.predicting.prediction_files import Output
     from lastlayer.cli import console
     from lastlayer.cli.pace import Pace, about, paced
@@ -115,26 +122,26 @@ def _write(
     screen = console.err()
     with Output(output, about(run, model, inputs, options, shape), **how) as file:
         if how["resume"] and file.begun:
-            screen.print(f"Going on after {plural(file.at.rows, 'row')}.")
+            screen.print(text("predict.going_on", language, rows=file.at.rows))
         options = replace(options, skip=file.at.rows, digest=file.at.digest)
         parts = model.stream([_source(name) for name in inputs], options)
         pace = Pace()
         try:
-            for part in _heard(paced(parts, inputs, options.skip)):
+            for part in _heard(paced(parts, inputs, options.skip, language), language):
                 file.write(part.table(**shape), part.digest)
                 pace.count(len(part.predictions))
         except KeyboardInterrupt:
-            again = "" if "-" in inputs else "; --resume goes on"
-            screen.print(f"\nStopped after {plural(file.at.rows, 'row')}{again}.")
+            stopped = "predict.stopped" if "-" in inputs else "predict.stopped_resume"
+            screen.print(f"\n{text(stopped, language, rows=file.at.rows)}")
             return 130
         file.finish()
-    screen.print(f"Wrote {plural(file.at.rows, 'row')} to {output}; {file.at.errors:,} with an error. {pace}".rstrip())
+    wrote = text("predict.wrote", language, rows=file.at.rows, file=output, errors=file.at.errors)
+    screen.print(f"{wrote} {pace.said(language)}".rstrip())
     return 1 if file.at.errors else 0
 
 
-def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
+def _heard(parts: Iterable["Part"], language: str) -> Iterator["Part"]:
     """Say at the end what stood among the inputs and was none."""
-    from lastlayer.classifier.data.rows import examples, plural
     from lastlayer.cli import console
 
     names: list[str] = []
@@ -144,8 +151,8 @@ def _heard(parts: Iterable["Part"]) -> Iterator["Part"]:
         names += [each.name for each in part.predictions.left_out[: 3 - len(names)]]
         yield part
     if count:
-        said = examples([*names, *[""] * (count - len(names))])
-        console.err().print(printable(f"Left out, being no images by their names: {plural(count, 'file')} ({said})."))
+        shown = few([*names, *[""] * (count - len(names))])
+        console.err().print(printable(text("predict.left_out", language, files=count, shown=shown)))
 
 
 def _show(parts: Iterable["Part"], shape: dict[str, Any], as_json: bool, keep_formulas: bool) -> int:

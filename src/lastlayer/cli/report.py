@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from lastlayer.cli.language import VARIABLE, spoken
+from lastlayer.cli.language import LANG_OF_RUN, spoken
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    lang: Annotated[str | None, typer.Option(help=f"en or ko; {VARIABLE}, else that of the run.")] = None,
+    lang: Annotated[str | None, typer.Option(help=LANG_OF_RUN)] = None,
     output: Annotated[Path | None, typer.Option(help="A new HTML file; RUN/report.LANG.html.")] = None,
 ) -> int:
     """Write the report of a run as one HTML file that needs no network.

@@ -67,12 +67,13 @@ def folds_table(found: dict[str, Any], language: str = "en") -> Table:
     return table
 
 
-def confusion_table(found: Evaluation) -> Table | None:
+def confusion_table(found: Evaluation, language: str = "en") -> Table | None:
     """The confusion matrix, where it fits a terminal."""
     if not found.confusion or len(found.classes) > _WHOLE_MATRIX:
         return None
     room = 14 if len(found.classes) <= _WIDE_NAMES else 8
-    table = _table("Confusion matrix (rows: true class)", "", *(f">{printable(name[:room])}" for name in found.classes))
+    title = text("evaluated.matrix", language)
+    table = _table(title, "", *(f">{printable(name[:room])}" for name in found.classes))
     for index, (name, row) in enumerate(zip(found.classes, found.confusion, strict=True)):
         cells = [
             Text(str(count) if count else "·", style=_style(count, place == index)) for place, count in enumerate(row)
@@ -85,17 +86,19 @@ def _style(count: int, right: bool) -> str:
     return "bold green" if right else "bold red" if count else "bright_black"
 
 
-def confused_lines(found: Evaluation) -> list[str]:
+def confused_lines(found: Evaluation, language: str = "en") -> list[str]:
     """What is most often taken for what."""
     return [
-        printable(f"{count:>5} × {true} taken for {predicted}")
+        printable(text("evaluated.confused", language, count=count, true=true, predicted=predicted))
         for count, true, predicted in found.confused()[:_MOST_CONFUSED]
     ]
 
 
-def reliability_table(found: Evaluation) -> Table:
+def reliability_table(found: Evaluation, language: str = "en") -> Table:
     """Accuracy beside confidence, with a bar of each bin's accuracy and a mark where honesty would put it."""
-    table = _table("Reliability", ">confidence", ">accuracy", ">rows", "0 – 1 (┃: where honest confidence would end)")
+    heads = [text(head, language) for head in ("report.axis.confidence", "report.axis.accuracy", "report.head.rows")]
+    title, bar_of = text("evaluated.reliability", language), text("evaluated.honest", language)
+    table = _table(title, *(f">{head}" for head in heads), bar_of)
     for each in found.reliability.bins:
         full, honest = round(each.accuracy * _BAR), min(round(each.confidence * _BAR), _BAR - 1)
         bar = "".join("┃" if place == honest else "█" if place < full else " " for place in range(_BAR))
@@ -103,9 +106,10 @@ def reliability_table(found: Evaluation) -> Table:
     return table
 
 
-def worst_table(found: Evaluation, most: int = 8) -> Table:
+def worst_table(found: Evaluation, language: str = "en", most: int = 8) -> Table:
     """The rows with the largest loss."""
-    table = _table("Largest losses", "input", "true", "predicted", ">probability", ">loss")
+    heads = [text(f"evaluated.{name}", language) for name in ("input", "true", "predicted", "probability", "loss")]
+    table = _table(text("evaluated.worst", language), *heads[:3], *(f">{head}" for head in heads[3:]))
     for example in found.worst[:most]:
         right = example.target == example.prediction
         table.add_row(

@@ -1,6 +1,6 @@
 """English."""
 
-from lastlayer.messages import doctor_en, findings_en, journal_en, report_en, rules_en
+from lastlayer.messages import doctor_en, evaluated_en, findings_en, journal_en, report_en, rules_en
 
 TEXTS = {
     # titles of explanations
@@ -371,4 +371,4 @@ TEXTS = {
 }
 
 TEXTS |= doctor_en.TEXTS | rules_en.TEXTS
-TEXTS |= report_en.REPORT | journal_en.TEXTS | findings_en.TEXTS
+TEXTS |= report_en.REPORT | journal_en.TEXTS | findings_en.TEXTS | evaluated_en.TEXTS

@@ -1,6 +1,6 @@
 """Korean."""
 
-from lastlayer.messages import doctor_ko, findings_ko, journal_ko, report_ko, rules_ko
+from lastlayer.messages import doctor_ko, evaluated_ko, findings_ko, journal_ko, report_ko, rules_ko
 
 TEXTS = {
     # titles of explanations
@@ -371,4 +371,4 @@ TEXTS = {
 }
 
 TEXTS |= doctor_ko.TEXTS | rules_ko.TEXTS
-TEXTS |= report_ko.REPORT | journal_ko.TEXTS | findings_ko.TEXTS
+TEXTS |= report_ko.REPORT | journal_ko.TEXTS | findings_ko.TEXTS | evaluated_ko.TEXTS

@@ -16,6 +16,11 @@ from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _MANY_GROUPS = 2_000
+_LEAST = (
+    4,
+    3,
+    5,
+)  # rows of a class from which test, validation and calibration get one: none trains without validation
 
 
 class Split(NamedTuple):
@@ -47,7 +52,7 @@ def split_rows(
     if rows.given is None:
         # those that judge first: two trainings with other shares, or other networks, are judged by the same rows
         shares = (config.test, *config.shares)
-        judging, chosen, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed)
+        judging, chosen, calibrating = taken(strata(labels), contents, rows.groups, shares, config.seed, _LEAST)
         held = chosen | judging | calibrating
         train = [row for row in range(len(rows)) if row not in held]
         split = Split(train, sorted(chosen), sorted(calibrating), sorted(judging))
@@ -116,13 +121,14 @@ def taken(
     groups: Sequence[str] | None,
     shares: Sequence[float],
     seed: int,
+    least: Sequence[int] = (3, 4),
 ) -> tuple[set[int], ...]:
     """Shares of the rows by class; equal rows, and rows of one group where there are groups, stay together."""
     if groups is None:
-        return stratified(labels, contents, shares, seed)
+        return stratified(labels, contents, shares, seed, least)
     together = joined(contents, groups)
     if len(set(together)) > _MANY_GROUPS:  # the library looks at one group after the other, for each fold
-        return stratified(of_most(labels, together), together, shares, seed)
+        return stratified(of_most(labels, together), together, shares, seed, least)
     return grouped(labels, together, shares, seed)
 
 
@@ -133,9 +139,15 @@ def strata(labels: Sequence[Answer]) -> list[Label]:
 
 
 def stratified(
-    labels: Sequence[Label], contents: Sequence[Hashable], shares: Sequence[float], seed: int
+    labels: Sequence[Label],
+    contents: Sequence[Hashable],
+    shares: Sequence[float],
+    seed: int,
+    least: Sequence[int] = (3, 4, 5),
 ) -> tuple[set[int], ...]:
     """Take shares of each class, equal rows together; every class keeps a row for training.
+
+    Each share is of at least one row where the class has so many different ones as `least` says.
 
     >>> held, _ = stratified(["a"] * 10 + ["b"] * 20, range(30), (0.2, 0.0), seed=0)
     >>> sorted("a" if row < 10 else "b" for row in held)
@@ -154,10 +166,8 @@ def stratified(
         firsts = np.flatnonzero(alone & (codes == code))
         free = firsts[random.permutation(len(firsts))].tolist()
         total = sum(len(copies.get(first, (first,))) for first in free)
-        for part, share in zip(taken, shares, strict=True):
-            # a small class is seen in every part, as far as it goes
-            room = max(round(share * total), int(share > 0 and len(free) > 2))
-            free = _took(part, free, copies, room, bool(share))
+        for part, share, enough in zip(taken, shares, least, strict=False):
+            free = _took(part, free, copies, round(share * total), share > 0 and len(firsts) >= enough)
     return taken
 
 
@@ -171,7 +181,7 @@ def _took(part: set[int], free: list[int], copies: dict[int, list[int]], room: i
             room -= len(group)
         else:
             left.append(first)
-    if some and len(left) == len(free) > 2:  # only groups of copies larger than the share: one is moved
+    if some and len(left) == len(free) > 2:  # a small class, or only copies larger than the share: one is moved
         smallest = min(left, key=lambda first: len(copies.get(first, (first,))))
         part.update(copies.get(smallest, (smallest,)))
         left.remove(smallest)
