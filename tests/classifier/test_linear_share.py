@@ -202,6 +202,14 @@ def test_a_head_without_an_inverse_keeps_what_it_has():
     assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
 
 
+def test_a_network_that_overflows_stays_as_it_is():
+    net, rows = network("multiclass"), examples("multiclass")
+    with torch.no_grad():
+        net.backbone.straight.weight.fill_(3e38)
+    assert linear_share.add(net, rows) is None
+    assert (net.backbone.straight.weight == 3e38).all()
+
+
 @pytest.mark.parametrize("objective", [Objective(focal_gamma=2.0), Objective(label_smoothing=0.1)])
 def test_another_loss_has_no_logistic_regression(objective):
     assert linear_share.add(network("binary", objective), examples("binary")) is None

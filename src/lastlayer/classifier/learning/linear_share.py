@@ -71,7 +71,7 @@ def add(network: Network, rows: Examples) -> LinearShare | None:
         regression, logits = held_out.regression(strength)
         own = held_out.own()
         losses = torch.stack([held_out.losses((1 - share) * own + share * logits) for share in _SHARES])
-        share = _smallest(losses)
+        share = _smallest(losses) if bool(losses.isfinite().all()) else 0.0
         if share == 0:
             return None
         before = copy.deepcopy(members.state_dict())
