@@ -257,7 +257,8 @@ class Listener(Silent):
             trained.append(peak[0] - before)
 
 threading.Thread(target=watch, daemon=True).start()
-model = Classifier(epochs=1, listener=Listener()).fit(sys.argv[1], "y")
+# the steps of a larger table are larger, up to 2,048 rows: that is no part of what is measured
+model = Classifier(epochs=1, batch_size=2048, listener=Listener()).fit(sys.argv[1], "y")
 print(trained[0], model.evaluate()["accuracy"])
 """
 
@@ -284,4 +285,4 @@ def test_ten_times_the_rows_need_much_less_than_their_size(tmp_path):
     assert more > 150
     (small, _), (large, accuracy) = trained(part, tmp_path / "cache"), trained(path, tmp_path / "cache")
     assert accuracy > 0.7
-    assert large - small < 0.8 * more, (small, large, more)
+    assert large - small < 0.5 * more, (small, large, more)
