@@ -98,6 +98,19 @@ def test_an_encoder_from_a_folder_is_fine_tuned_and_kept(folder, tmp_path, heard
     assert (again.predict_proba(texts) == model.predict_proba(texts)).all()
 
 
+def test_published_weights_change_forty_times_more_slowly_than_the_others(folder):
+    def after_a_step_of(lr):
+        how = {"epochs": 1, "batch_size": 1000, "weight_decay": 0.0, "verbose": False}
+        return Classifier(backbone=str(folder), lr=lr, **how).fit(rows(), "label").record.weights
+
+    # one step of Adam moves a weight by the learning rate, or hardly where its gradient is hardly any
+    one, other = after_a_step_of(0.08), after_a_step_of(0.04)
+    moved = {name: (one[name] - other[name]).abs().max().item() for name in one}
+    of_encoder = [by for name, by in moved.items() if name.startswith("backbone.encoder.")]
+    assert max(of_encoder) == pytest.approx(0.04 / 40, rel=1e-3)
+    assert moved["head.linear.bias"] == pytest.approx(0.04, rel=1e-3)
+
+
 def test_features_are_the_mean_over_the_tokens_that_are_there(folder):
     tokens = encoder_names.opened(str(folder)).tokens
     network = encoders.build(tokens, str(folder), pretrained=True, journal=None).eval()

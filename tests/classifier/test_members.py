@@ -31,11 +31,11 @@ def network():
 
 def test_rows_are_spread_over_the_members_by_their_contents():
     numbers, indices = rows(4_000)
-    members = TableMembers(5, (3,))
-    owner = members.owner(numbers, indices)
-    assert torch.equal(owner, members.owner(numbers.clone(), indices.clone()))
+    backbone = TableMembers(5, (3,))
+    owner = backbone.owner(numbers, indices)
+    assert torch.equal(owner, backbone.owner(numbers.clone(), indices.clone()))
     assert torch.bincount(owner, minlength=MEMBERS).min() > 400
-    assert torch.equal(members.owner(numbers[::2], indices[::2]), owner[::2])
+    assert torch.equal(backbone.owner(numbers[::2], indices[::2]), owner[::2])
 
 
 def test_no_member_learns_from_the_rows_that_it_is_to_judge():

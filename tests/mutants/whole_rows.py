@@ -227,7 +227,7 @@ MUTANTS = (
         'group["lr"] = rate / group.get("slower", 1)',
         'group["lr"] = rate',
         "the first steps would spoil what the encoder brings",
-        "tests/classifier/test_encoders.py::test_an_encoder_from_a_folder_is_fine_tuned_and_kept",
+        "tests/classifier/test_encoders.py::test_published_weights_change_forty_times_more_slowly_than_the_others",
     ),
     Mutant(
         "weights_of_classes_not_of_rows",

@@ -38,9 +38,9 @@ MUTANTS = (
     Mutant(
         "regressions_of_all_rows",
         "classifier/learning/linear_share.py",
-        "self.target[self.owner != member]",
-        "self.target.roll(1)[self.owner != member].roll(-1)",
-        "the classes of other rows",
+        "learns = self.owner != member",
+        "learns = self.owner >= 0",
+        "a member would have seen the rows that it judges",
         "tests/classifier/test_linear_share.py::test_the_regression_of_a_member_knows_nothing_of_the_rows_that_it_judges",
     ),
     Mutant(

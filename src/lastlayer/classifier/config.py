@@ -58,7 +58,7 @@ class Config:
         batch_size: Rows per step; None makes about 50 steps an epoch, with 32 to 2,048 rows each.
         lr: Learning rate of AdamW; None takes 2e-3, and 1e-3 for "mlps".
         weight_decay: Of AdamW; None takes 0.01; for "mlps" 0.3, which grows while the validation log-loss does not
-            fall.
+            fall, and then cells of the rows are hidden, too (a number keeps its decay, and hides nothing).
         augment: Training images changed at random: "none", "auto", or a policy of timm such as "rand-m9-mstd0.5".
         mixup: α of mixup: images of a batch are blended in pairs, and their targets with them; 0 blends none.
         cutmix: α of cutmix: parts of images are pasted into others; with mixup, one or the other in each batch.

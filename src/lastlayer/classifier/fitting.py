@@ -129,9 +129,9 @@ def _judge_fold(ready: Prepared, split: Split, fold: int, config: Config, reques
     keeper = Keeper(None, config.checkpoint_minutes, helper)
     history = _train(network, parts, ready, config, quiet, request, helper, keeper, Trackers(), None)
     workers = training.workers(config, ready.rows.kind)
-    held_out = "calibration" if "calibration" in parts else "validation"
+    alone = "calibration" in parts
+    held_out = "calibration" if alone else "validation"
     logits = training.shared_logits(network, parts[held_out], "cpu", helper, workers)
-    alone = held_out == "calibration"
     policy = deciding.fitted(spec.policy, logits, parts[held_out].labelled, ready.task, config, alone=alone).policy
     judged = training.shared_logits(network, parts["test"], "cpu", helper, workers)
     of_training = replace(policy, trained=None, deployed=None)  # the rows are of the world of training
@@ -212,8 +212,8 @@ def _finish(
         for name in ("validation", "calibration", "test")
         if name in parts
     }
-    held_out = "calibration" if "calibration" in parts else "validation"
-    alone = held_out == "calibration"
+    alone = "calibration" in parts
+    held_out = "calibration" if alone else "validation"
     found = deciding.fitted(spec.policy, logits[held_out], parts[held_out].labelled, ready.task, config, alone=alone)
     for sentence in (found.calibration, *found.said):
         journal.say(sentence)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from lastlayer.cli.decisions import deciding, with_decisions
-from lastlayer.cli.language import LANG_OF_RUN, spoken
+from lastlayer.cli.language import LANG_OF_RUN
+from lastlayer.cli.runs import opened
 
 
 @with_decisions
@@ -22,18 +23,12 @@ def command(
 
     With --against RUN2, show which of the two is better at what, and which rows they answer differently.
     """
-    from lastlayer.cli import console
-
-    with console.loading():
-        from lastlayer.classifier import Classifier
-        from lastlayer.cli import compared, evaluated
-
-    asked = spoken(lang, "")
-    model = Classifier.load(run)
-    language = asked or model.config.lang
+    model, language = opened(run, lang)
     model = deciding(model, language, **decisions)
+    from lastlayer.cli import compared, console, evaluated
+
     if against is not None:
-        found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
+        found = model.compare(type(model).load(against), data, names=(str(run), str(against)))
         if as_json:
             console.print_json(found.to_dict())
         else:

@@ -90,7 +90,7 @@ def risk_line(found: Evaluation, language: str = "en") -> str:
 def traced(example: Example, language: str = "en") -> str:
     """The main lines of one row's trace."""
     lines = [printable(text("evaluated.row", language, name=example.name, loss=example.loss))]
-    logit = text("evaluated.logit", language)
+    logit = text("report.worst.logit", language)
     for choice in example.choices:
         mark = "▸" if choice.holds else " "
         cost = "" if choice.loss is None else f"   {text('evaluated.costs', language, loss=choice.loss)}"

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lastlayer.cli import typed
-from lastlayer.cli.language import LANG, spoken
+from lastlayer.cli.language import LANG_OR_OF_RUN, spoken
+from lastlayer.cli.runs import opened
 from lastlayer.errors import ConfigError, DataNotFoundError, printable
 from lastlayer.messages import Message, said
 
 if TYPE_CHECKING:
+    from lastlayer.classifier import Classifier
     from lastlayer.explanation import Trace
 
 _NUMBERS, _HOW, _SHOW = "Typed numbers", "How it is computed", "How it is shown"
@@ -78,7 +80,7 @@ def command(
             rich_help_panel=_SHOW,
         ),
     ] = None,
-    lang: Annotated[str | None, typer.Option(help=LANG, rich_help_panel=_SHOW)] = None,
+    lang: Annotated[str | None, typer.Option(help=LANG_OR_OF_RUN, rich_help_panel=_SHOW)] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write .html, .tex, .json, .txt, .png or .svg.", rich_help_panel=_SHOW)
     ] = None,
@@ -112,7 +114,8 @@ def command(
     elif trace is not None:
         told = _saved(trace)
     else:
-        told, heading = _of_run(run, source, target)
+        model, language = opened(run or Path(), lang)
+        told, heading = _of_run(model, source, target)
     screen = console.out()
     width = max(min(screen.width, 100) if screen.is_terminal else 80, 60)
     if against:
@@ -199,17 +202,15 @@ def _saved(file: Path) -> "Trace":
     return Trace.from_json(file.read_text(encoding="utf-8"))
 
 
-def _of_run(run: Path | None, source: str | None, target: str | None) -> tuple["Trace", list[str]]:
+def _of_run(model: "Classifier", source: str | None, target: str | None) -> tuple["Trace", list[str]]:
     """The trace of one input, and what goes above it: a small picture of an image, its name and the prediction."""
-    from lastlayer.classifier import Classifier
     from lastlayer.cli.picture import shaded
 
-    model = Classifier.load(run or Path())
     trace = model.explain(source, target)
-    opened = trace.context.get("source")
-    if opened is None:
+    read = trace.context.get("source")
+    if read is None:
         return trace, [_predicted(trace), Message("told.kept"), ""]
-    above = shaded(model.read(opened)[0][0]) if model.record.spec.kind == "image" else []
+    above = shaded(model.read(read)[0][0]) if model.record.spec.kind == "image" else []
     if "text" in trace.context:
         above = [f"“{trace.context['text']}”"]
     return trace, [*above, _predicted(trace), ""]

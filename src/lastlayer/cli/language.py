@@ -10,6 +10,7 @@ _NAMES = {"en": "English", "ko": "한국어"}
 
 LANG = f"en or ko; {VARIABLE}, else en."  # the help of every --lang
 LANG_OF_RUN = f"en or ko; {VARIABLE}, else that of the run."
+LANG_OR_OF_RUN = f"en or ko; {VARIABLE}, else that of the run, or en."
 
 
 def spoken(lang: str | None, otherwise: str = "en") -> str:

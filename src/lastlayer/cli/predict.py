@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from lastlayer.cli.decisions import deciding, with_decisions
-from lastlayer.cli.language import LANG_OF_RUN, spoken
+from lastlayer.cli.language import LANG_OF_RUN
+from lastlayer.cli.runs import opened
 from lastlayer.errors import ConfigError, DataError, printable
 from lastlayer.messages import few, text
 
@@ -80,7 +81,6 @@ def command(
     from lastlayer.cli import console
 
     with console.loading():
-        from lastlayer.classifier import Classifier
         from lastlayer.classifier.predicting.prediction import check_format
         from lastlayer.classifier.predicting.streaming import Options
 
@@ -90,9 +90,7 @@ def command(
         raise ConfigError(_NO_RESUME)
     if overwrite and output is None:
         raise ConfigError("--overwrite writes over an --output that is there: name it.")
-    asked = spoken(lang, "")
-    model = Classifier.load(run)
-    language = asked or model.config.lang
+    model, language = opened(run, lang)
     model = deciding(model, language, **decisions)
     options = Options(batch_size, workers, device, encoding, separator)
     shape = {"top_k": top_k, "every_class": every_class}

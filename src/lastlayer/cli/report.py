@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lastlayer.cli.language import LANG_OF_RUN, spoken
+from lastlayer.cli.language import LANG_OF_RUN
+from lastlayer.cli.runs import opened
 
 
 def command(
@@ -17,15 +18,10 @@ def command(
 
     Pictures and cells of rows are shown where the data still stands where it stood.
     """
+    model, language = opened(run, lang)
+    from lastlayer.classifier.files import cannot_write
     from lastlayer.cli import console
 
-    asked = spoken(lang, "")
-    with console.loading():
-        from lastlayer.classifier import Classifier
-        from lastlayer.classifier.files import cannot_write
-
-    model = Classifier.load(run)
-    language = asked or model.config.lang
     html = model.report(language)
     path = output or run / f"report.{language}.html"
     try:

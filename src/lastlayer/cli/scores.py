@@ -89,7 +89,7 @@ def _style(count: int, right: bool) -> str:
 def confused_lines(found: Evaluation, language: str = "en") -> list[str]:
     """What is most often taken for what."""
     return [
-        printable(text("evaluated.confused", language, count=count, true=true, predicted=predicted))
+        printable(text("report.confusions.pair", language, count=f"{count:>5}", true=true, predicted=predicted))
         for count, true, predicted in found.confused()[:_MOST_CONFUSED]
     ]
 
@@ -97,7 +97,7 @@ def confused_lines(found: Evaluation, language: str = "en") -> list[str]:
 def reliability_table(found: Evaluation, language: str = "en") -> Table:
     """Accuracy beside confidence, with a bar of each bin's accuracy and a mark where honesty would put it."""
     heads = [text(head, language) for head in ("report.axis.confidence", "report.axis.accuracy", "report.head.rows")]
-    title, bar_of = text("evaluated.reliability", language), text("evaluated.honest", language)
+    title, bar_of = text("report.reliability", language), text("evaluated.honest", language)
     table = _table(title, *(f">{head}" for head in heads), bar_of)
     for each in found.reliability.bins:
         full, honest = round(each.accuracy * _BAR), min(round(each.confidence * _BAR), _BAR - 1)
@@ -108,8 +108,9 @@ def reliability_table(found: Evaluation, language: str = "en") -> Table:
 
 def worst_table(found: Evaluation, language: str = "en", most: int = 8) -> Table:
     """The rows with the largest loss."""
-    heads = [text(f"evaluated.{name}", language) for name in ("input", "true", "predicted", "probability", "loss")]
-    table = _table(text("evaluated.worst", language), *heads[:3], *(f">{head}" for head in heads[3:]))
+    named = ("evaluated.input", "evaluated.true", "report.confusions.predicted")
+    heads = [text(head, language) for head in (*named, "evaluated.probability", "report.worst.loss")]
+    table = _table(text("report.worst", language), *heads[:3], *(f">{head}" for head in heads[3:]))
     for example in found.worst[:most]:
         right = example.target == example.prediction
         table.add_row(

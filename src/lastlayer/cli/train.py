@@ -117,7 +117,9 @@ def command(
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per step.", rich_help_panel=_TRAINING)] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate.", rich_help_panel=_TRAINING)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=_TRAINING)] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of AdamW; of mlps it grows, unless named.", rich_help_panel=_TRAINING)
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(help="Images changed at random: none, auto, or a policy of timm.", rich_help_panel=_TRAINING),

@@ -106,7 +106,7 @@ TEXTS = {
     "counting-column.how": "kept as numbers",
     "missing-cells.what": "{columns:#column} of {of} {columns:?lacks|lack} cells: {shown}.",
     "missing-cells.fix": "Nothing needs doing; {option} says which words stand for a missing cell.",
-    "missing-cells.how": "kept: the median or a category of its own stands for them, and a flag says so",
+    "missing-cells.how": "kept: the median or a category of its own stands for them; numbers that ten training rows lack have a flag, too",
     "infinite-cells.what": "{cells:#cell} in {shown} {cells:?is|are} infinite.",
     "infinite-cells.fix": "Mend them: a division by zero, or an overflow.",
     "infinite-cells.how": "the rows are kept, the cells taken for missing",

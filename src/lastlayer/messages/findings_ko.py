@@ -106,7 +106,7 @@ TEXTS = {
     "counting-column.how": "숫자로 그대로 둠",
     "missing-cells.what": "열 {of}개 중 {columns:,}개에 빠진 칸이 있습니다: {shown}.",
     "missing-cells.fix": "없습니다. 어떤 단어가 빠진 칸을 뜻하는지는 {option:으로/로} 정합니다.",
-    "missing-cells.how": "그대로 둠: 중앙값이나 따로 둔 범주로 채우고, 채웠다는 표시를 함께 둡니다",
+    "missing-cells.how": "그대로 둠: 중앙값이나 따로 둔 범주로 채웁니다. 학습 행 10개 이상에서 빠진 숫자에는 빠졌다는 표시도 둡니다",
     "infinite-cells.what": "{shown}에 무한대인 칸이 {cells:,}개 있습니다.",
     "infinite-cells.fix": "고치세요: 0으로 나누었거나 오버플로입니다.",
     "infinite-cells.how": "행은 그대로 두고, 칸은 빠진 값으로 봅니다",

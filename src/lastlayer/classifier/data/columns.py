@@ -110,7 +110,8 @@ class TableSpec:
                 f"It has: {examples(data.column_names, 12)}."
             )
         table, rows, missing = arrow(data), len(data), set(self.words_for_missing)
-        numbers: list[np.ndarray] = []
+        numbers = np.zeros((rows, self.number_width), np.float32)
+        at = 0
         indices: list[np.ndarray] = []
         problems: dict[int, str] = {}
         texts: list[TextRows] = []
@@ -134,11 +135,12 @@ class TableSpec:
                     int(row), f"{column.name}: {cell} lies a billion standard deviations from the training rows"
                 )
                 scaled[row] = 0.0
-            numbers.append(scaled)
+            numbers[:, at] = scaled
             if column.missing:
-                numbers.append(lacks.astype(np.float64))
+                numbers[:, at + 1] = lacks
+            at += 1 + column.missing
         return Encoded(
-            torch.from_numpy(np.stack(numbers, 1).astype(np.float32)) if numbers else torch.zeros(rows, 0),
+            torch.from_numpy(numbers),
             torch.from_numpy(np.stack(indices, 1)) if indices else torch.zeros(rows, 0, dtype=torch.int64),
             problems,
             tuple(texts),

@@ -16,11 +16,8 @@ from lastlayer.messages import Message, few
 from lastlayer.messages.wording import option
 
 _MANY_GROUPS = 2_000
-_LEAST = (
-    4,
-    3,
-    5,
-)  # rows of a class from which test, validation and calibration get one: none trains without validation
+# rows of a class from which test, validation and calibration get one: none trains without validation
+_LEAST = (4, 3, 5)
 
 
 class Split(NamedTuple):
@@ -121,7 +118,7 @@ def taken(
     groups: Sequence[str] | None,
     shares: Sequence[float],
     seed: int,
-    least: Sequence[int] = (3, 4),
+    least: Sequence[int] | None = None,
 ) -> tuple[set[int], ...]:
     """Shares of the rows by class; equal rows, and rows of one group where there are groups, stay together."""
     if groups is None:
@@ -143,11 +140,12 @@ def stratified(
     contents: Sequence[Hashable],
     shares: Sequence[float],
     seed: int,
-    least: Sequence[int] = (3, 4, 5),
+    least: Sequence[int] | None = None,
 ) -> tuple[set[int], ...]:
     """Take shares of each class, equal rows together; every class keeps a row for training.
 
-    Each share is of at least one row where the class has so many different ones as `least` says.
+    Each share is of at least one row where the class has so many different ones as `least` says: 3 for the first
+    share, 4 for the second, and so on.
 
     >>> held, _ = stratified(["a"] * 10 + ["b"] * 20, range(30), (0.2, 0.0), seed=0)
     >>> sorted("a" if row < 10 else "b" for row in held)
@@ -166,7 +164,7 @@ def stratified(
         firsts = np.flatnonzero(alone & (codes == code))
         free = firsts[random.permutation(len(firsts))].tolist()
         total = sum(len(copies.get(first, (first,))) for first in free)
-        for part, share, enough in zip(taken, shares, least, strict=False):
+        for part, share, enough in zip(taken, shares, least or range(3, 3 + len(shares)), strict=True):
             free = _took(part, free, copies, round(share * total), share > 0 and len(firsts) >= enough)
     return taken
 

@@ -111,10 +111,10 @@ class _HeldOut:
 
     def _regression(self, strength: float) -> tuple[Regression, Tensor]:
         """The regressions at one C, and their logits."""
-        each = [
-            fitted(x[self.owner != member].numpy(), self.target[self.owner != member].numpy(), self.network, strength)
-            for member, x in enumerate(self.x)
-        ]
+        each = []
+        for member, x in enumerate(self.x):
+            learns = self.owner != member
+            each.append(fitted(x[learns].numpy(), self.target[learns].numpy(), self.network, strength))
         weight, bias = (torch.from_numpy(np.stack(parts)) for parts in zip(*each, strict=True))
         found = Regression(weight, bias.unsqueeze(1))
         x = self.x[self.owner, torch.arange(len(self.owner))].unsqueeze(1)
@@ -151,13 +151,13 @@ def _smallest(losses: Tensor) -> float:
 def fitted(x: np.ndarray, target: np.ndarray, network: Network, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Logistic regression with the question and the class weights of `network`: weight (width, logits), bias (logits).
 
-    An answer that no row gives is as likely as half a row in all.
+    An answer that no row gives is as likely as half a row in all; without rows all are equally likely.
     """
-    options, rows = network.objective, len(target)
+    options = network.objective
     if network.task.kind == "multiclass":
         weight = np.ones(len(network.task.classes)) if options.weight is None else np.array(options.weight)
         return _classes(x, target, weight, strength)
-    labels = target.reshape(rows, -1).T
+    labels = np.atleast_2d(target.T)
     yes = np.broadcast_to(options.pos_weight or 1.0, len(labels))
     both = [_classes(x, label, np.array([1.0, each]), strength) for label, each in zip(labels, yes, strict=True)]
     return (
@@ -169,8 +169,8 @@ def fitted(x: np.ndarray, target: np.ndarray, network: Network, strength: float)
 def _classes(x: np.ndarray, target: np.ndarray, weight: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
     """Weight (width, classes) and bias (classes) of a softmax."""
     there = np.unique(target)
-    factors, bias = np.zeros((x.shape[1], len(weight))), np.full(len(weight), -np.log(2 * len(target)))
-    if len(there) == 1:
+    factors, bias = np.zeros((x.shape[1], len(weight))), np.full(len(weight), -np.log(2 * max(1, len(target))))
+    if len(there) < 2:
         bias[there] = 0.0
         return factors, bias
     model = need("sklearn.linear_model").LogisticRegression(C=strength, max_iter=1000)
