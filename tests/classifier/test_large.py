@@ -292,4 +292,4 @@ def test_ten_times_the_rows_need_much_less_than_their_size(tmp_path):
     assert more > 150
     (small, _), (large, accuracy) = trained(part, tmp_path / "cache"), trained(path, tmp_path / "cache")
     assert accuracy > 0.7
-    assert large - small < 0.5 * more, (small, large, more)
+    assert large - small < 0.35 * more, (small, large, more)  # 4 bytes a cell of the 13 in the file, of 13 rows in 20
