@@ -96,10 +96,26 @@ MUTANTS = (
     Mutant(
         "call_kept_whatever_its_size",
         "kernels/cpu/_cross_entropy.py",
-        "kept = (saved, call if logits.numel() <= UP_TO else None, divisors)",
+        "kept = (saved, call if logits.numel() <= SMALL else None, divisors)",
         "kept = (saved, call, divisors)",
         "holds on to logits that a checkpoint has let go",
         "tests/kernels/cpu/test_same_as_eager.py::test_logits_that_a_checkpoint_lets_go_are_gone",
+    ),
+    Mutant(
+        "counters_of_the_last_call",
+        "kernels/cpu/_small.py",
+        "workspace.integers[self._counter] = workspace.integers[self._counter + 1] = 0",
+        "workspace.integers[self._counter + 1] = 0",
+        "all tasks are done already: the second call computes nothing",
+        "tests/kernels/cpu/test_small.py::test_whatever_gradient_reaches_the_loss[cross_entropy-few]",
+    ),
+    Mutant(
+        "the_threads_of_the_first_call",
+        "kernels/cpu/_cross_entropy.py",
+        "return _few((*key, threads), threads,",
+        "return _few((*key, 1), threads,",
+        "torch.set_num_threads would change nothing",
+        "tests/kernels/cpu/test_threads.py::test_as_many_threads_work_as_are_asked_for",
     ),
     Mutant(
         "stored_kernels_outlive_their_sources",

@@ -11,8 +11,8 @@ from lastlayer import errors, functional
 from lastlayer.kernels.cpu import _binary_cross_entropy, _cross_entropy
 
 FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-# one small call, and one that threads share
-SIZES = {"small": (40, 7), "large": (70, 300)}
+# one small call, one of few elements that threads share, and one that makes room of its own
+SIZES = {"small": (40, 7), "few": (70, 300), "large": (300, 1000)}
 
 
 def rows(shape=(40, 7), dtype=torch.float32, seed=0):

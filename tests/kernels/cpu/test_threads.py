@@ -54,13 +54,14 @@ def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
         assert all(torch.equal(a, b) for a, b in zip(one, more, strict=True))
 
 
+@pytest.mark.parametrize("classes", [10, 100])  # in a workspace that is kept, and not
 @pytest.mark.parametrize("team", ["OpenMP", "pool"])
-def test_both_teams_do_every_task(team, monkeypatch):
+def test_both_teams_do_every_task(team, classes, monkeypatch):
     if team == "pool":
         monkeypatch.setattr(_threads, "_openmp", lambda: None)
     elif _threads._openmp() is None:
         pytest.skip("PyTorch has no GNU OpenMP here")
-    logits, target = example(3000, 100)
+    logits, target = example(3000, classes)
     one = everything(logits, target)
     three = with_threads(3, lambda: everything(logits, target))
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
@@ -77,8 +78,9 @@ def test_a_row_has_the_same_bits_wherever_it_stands(shape):
         assert torch.equal(functional.softmax(alone[0], 1)[0], all_probabilities[row])
 
 
-def test_concurrent_callers_do_not_disturb_each_other():
-    logits, target = example(3000, 100)
+@pytest.mark.parametrize("classes", [10, 100])
+def test_concurrent_callers_do_not_disturb_each_other(classes):
+    logits, target = example(3000, classes)
     expected = with_threads(2, lambda: everything(logits, target))
     wrong = []
 
@@ -132,13 +134,35 @@ def _counting():
     return Kernel(lambda words: None, 0), b"", 3
 
 
-@pytest.mark.parametrize("call", ["cross_entropy", "softmax"])
-def test_room_is_made_for_as_many_threads_as_will_run(call, monkeypatch):
+def test_as_many_threads_work_as_are_asked_for(monkeypatch):
+    teams = []
+    together = _threads.together
+    monkeypatch.setattr(_threads, "together", lambda *call: teams.append(call[-1]) or together(*call))
+    z, y = example(3000, 10)
+    for function in (
+        lambda: functional.cross_entropy(z.clone().requires_grad_(), y),
+        lambda: functional.binary_cross_entropy_with_logits(z.clone().requires_grad_(), z.sigmoid()),
+        lambda: functional.softmax(z, 1),
+        lambda: functional.sigmoid(z),
+    ):
+        teams.clear()
+        for count in (1, 2, 1, 5, 3, 1):  # 30,000 elements are two tasks; of 10 classes
+            with_threads(count, function)
+        assert teams == [2, 2, 2]
+
+
+@pytest.mark.parametrize("rows", [100, 1000])
+@pytest.mark.parametrize("call", ["cross_entropy", "softmax", "binary_cross_entropy_with_logits", "sigmoid"])
+def test_room_is_made_for_as_many_threads_as_will_run(call, rows, monkeypatch):
     """Another thread may change their number at any moment: it is asked for once."""
     asked = []
     number = torch.get_num_threads
     monkeypatch.setattr(torch, "get_num_threads", lambda: asked.append(1) or number())
-    z = torch.randn(100, 300, requires_grad=call == "cross_entropy")
-    target = (torch.randint(300, (100,)),) if call == "cross_entropy" else (-1,)
-    getattr(functional, call)(z, *target, backend="cpu")
+    rest = {
+        "cross_entropy": (torch.randint(300, (rows,)),),
+        "softmax": (-1,),
+        "binary_cross_entropy_with_logits": (torch.rand(rows, 300),),
+        "sigmoid": (),
+    }
+    getattr(functional, call)(torch.randn(rows, 300, requires_grad="entropy" in call), *rest[call], backend="cpu")
     assert asked == [1]

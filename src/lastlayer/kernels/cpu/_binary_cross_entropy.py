@@ -11,7 +11,7 @@ from lastlayer.kernels import _memory
 from lastlayer.kernels._options import BinaryOptions, Elements, OutOfRangeError
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, row_stride, rows_of
-from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
+from lastlayer.kernels.cpu._small import SMALL, Plan, Table, saved_elsewhere, threads_of
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _binary_cross_entropy as eager
 
@@ -85,7 +85,7 @@ def _forward(
     )
     total = _summed(kernel, call, losses, 1.0, options)
     # A large call would hold on to logits that a checkpoint wants to let go.
-    kept = call if logits.numel() <= UP_TO else None
+    kept = call if logits.numel() <= SMALL else None
     if losses is not None:
         return (losses,), (kept,)
     return (_reduced(total, logits.numel(), options),), (kept,)
@@ -100,8 +100,13 @@ def _summed(
         kernel, _WORDS, call.tasks,
         *call.head, address(result), _threads.address_of(partial), 0, *call.tail, upstream, _is_large(result),
     )  # fmt: skip
+    return _total_of(partial, options)
+
+
+def _total_of(partial: bytearray, options: BinaryOptions) -> float:
+    """The sum of the losses, if every target is a probability; `partial` is what the tasks left."""
     found = np.frombuffer(partial).reshape(-1, _SUMS)
-    if options.read and call.tasks and (found[:, 1].min() < 0.0 or found[:, 2].max() > 1.0):
+    if options.read and len(found) and (found[:, 1].min() < 0.0 or found[:, 2].max() > 1.0):
         raise OutOfRangeError
     return float(found[:, 0].sum())
 
@@ -148,7 +153,7 @@ def _of_each(upstream: float, logits: Tensor, options: BinaryOptions) -> float:
     return upstream / (max(logits.numel(), 1) if options.reduction == "mean" else 1)
 
 
-# Loss and gradient in one read. Small calls write the words of their plan anew.
+# Loss and gradient in one read. Calls of few elements write the words of their plan anew.
 
 _LOGITS, _TARGETS, _RESULT, _UPSTREAM, _TOTAL = 6, 8, 14, 20, 22
 _PLANS, _GUESSES = Table[Plan](), Table[_autograd.Guess]()
@@ -165,9 +170,13 @@ def _early(
     if not wanted or options.reduction == "none":
         return None
     key = (logits.shape, logits.dtype, target.dtype, options)
-    if weight is None and pos_weight is None and 0 < logits.numel() <= UP_TO:
-        return _small(key, logits, target, options)
-    if logits.numel() <= UP_TO or saved_elsewhere():
+    small = logits.numel() <= SMALL
+    if not small and saved_elsewhere():
+        return None
+    as_it_lies = weight is None and pos_weight is None and target.is_contiguous() and not target.is_neg()
+    if as_it_lies and (threads := threads_of(logits)):
+        return _few((*key, threads), threads, logits, target, options)
+    if small:
         return None
     guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
     if not guess.is_good():
@@ -183,27 +192,36 @@ def _both(logits: Tensor, target: Tensor, call: _Call) -> _compile.Kernel:
     return _compile.kernel("binary_cross_entropy.both", *names, *call.flags)
 
 
-def _small(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOptions) -> _autograd.Early | None:
-    if not (x.is_contiguous() and target.is_contiguous()) or x.is_neg() or target.is_neg():
+def _few(
+    key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: BinaryOptions
+) -> _autograd.Early | None:
+    plan = _PLANS.get(key) or _planned(key, threads, x, target, options)
+    if x.numel() > SMALL and not plan.guess.is_good():
         return None
-    plan = _PLANS.get(key) or _planned(key, x, target, options)
     workspace = plan.take()
     words, doubles = workspace.integers, workspace.doubles
     gradient, upstream = torch.empty_like(x), plan.guess.value
     words[_LOGITS], words[_TARGETS], words[_RESULT] = x.data_ptr(), target.data_ptr(), gradient.data_ptr()
     doubles[_UPSTREAM] = _of_each(upstream, x, options)
-    plan.run(workspace.address)
-    total, least, most = doubles[_TOTAL], doubles[_TOTAL + 1], doubles[_TOTAL + 2]
-    plan.give_back(workspace)
-    if options.read and (least < 0.0 or most > 1.0):
-        raise OutOfRangeError
+    plan.run(workspace)
+    tasks = words[1]
+    if tasks == 1:
+        total, least, most = doubles[_TOTAL], doubles[_TOTAL + 1], doubles[_TOTAL + 2]
+        plan.give_back(workspace)
+        if options.read and (least < 0.0 or most > 1.0):
+            raise OutOfRangeError
+    else:
+        left = workspace.left(tasks * _SUMS)
+        plan.give_back(workspace)
+        total = _total_of(left, options)
     return _autograd.Early((_reduced(total, x.numel(), options),), gradient, upstream, plan.guess)
 
 
-def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: BinaryOptions) -> Plan:
+def _planned(key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: BinaryOptions) -> Plan:
     call = _call(x, target, None, None, options)
     words = 0, call.tasks, *call.head, 0, 0, 0, *call.tail, 0.0, 0.0
-    return _PLANS.put(key, Plan(_both(x, target, call), _WORDS.pack(*words), 8 * _SUMS * call.tasks, {15: 0}))
+    room, threads = 8 * _SUMS * call.tasks, min(threads, call.tasks)
+    return _PLANS.put(key, Plan(_both(x, target, call), _WORDS.pack(*words), room, {15: 0}, threads))
 
 
 def _losses(

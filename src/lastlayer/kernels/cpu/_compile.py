@@ -34,7 +34,7 @@ _MAY_CALL = {"memset", "memcpy", "memmove"}
 class Kernel(NamedTuple):
     """Machine code of the C type void(const int64_t*)."""
 
-    call: Callable[[bytes], None]  # releases the interpreter's lock while it runs
+    call: Callable[[bytes | int], None]  # of the words, or their address; releases the interpreter's lock while it runs
     address: int
 
 
@@ -59,7 +59,7 @@ def _make(name: str, spec: tuple[Any, ...]) -> Kernel:
                 code = _compiled(name, spec, symbol)
                 _write(file_name, code)
             address = _loaded(code, symbol)
-            _kernels[key] = Kernel(ctypes.CFUNCTYPE(None, ctypes.c_char_p)(address), address)
+            _kernels[key] = Kernel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address), address)
         return _kernels[key]
 
 

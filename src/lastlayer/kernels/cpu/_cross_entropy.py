@@ -12,7 +12,7 @@ from lastlayer.kernels import _memory
 from lastlayer.kernels._options import Options, OutOfRangeError, Rows
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, room_per_row, row_stride, rows_of, rows_per_task
-from lastlayer.kernels.cpu._small import UP_TO, Plan, Table, saved_elsewhere
+from lastlayer.kernels.cpu._small import SMALL, Plan, Table, saved_elsewhere, threads_of
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _cross_entropy as eager
 
@@ -107,7 +107,7 @@ def _forward(
     weighed = _weighed(call) if weight is not None and not call.spec[4] else None
     total, divisors = _reduced(sums, weighed, options)
     # A small call is kept as it stands. A large one would hold on to logits that a checkpoint wants to let go.
-    kept = (saved, call if logits.numel() <= UP_TO else None, divisors)
+    kept = (saved, call if logits.numel() <= SMALL else None, divisors)
     if per_row is not None:
         loss = per_row.to(options.dtype).reshape(logits.shape[:-1])
     else:
@@ -153,7 +153,7 @@ def _backward(
     return result if logits.dim() == 2 else result.reshape(logits.shape)
 
 
-# Loss and gradient in one read. Small calls write the words of their plan anew.
+# Loss and gradient in one read. Calls of few elements write the words of their plan anew.
 
 _LOGITS, _TARGETS, _GRADIENT, _UPSTREAM = 5, 7, 19, 28
 _UNNAMED, _LOSS = 31 + 3, 31 + 4
@@ -164,9 +164,13 @@ def _early(x: Tensor, target: Tensor, weight: Tensor | None, options: Options, w
     if options.with_lse or options.reduction == "none" or target.is_floating_point():
         return None
     key = (x.shape, x.dtype, target.dtype, options)
-    if weight is None and 0 < x.numel() <= UP_TO and x.dim() == 2:
-        return _small(key, x, target, options, wanted)
-    if not wanted or x.numel() <= UP_TO or saved_elsewhere():
+    small = x.numel() <= SMALL
+    if not small and (not wanted or saved_elsewhere()):
+        return None
+    threads = threads_of(x, len(x)) if weight is None and x.dim() == 2 and target.is_contiguous() else 0
+    if threads:
+        return _few((*key, threads), threads, x, target, options, wanted)
+    if small:
         return None
     guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
     return _large(x, target, weight, options, guess) if guess.is_good() else None
@@ -209,34 +213,40 @@ def _ends(options: Options) -> tuple[float, float]:
     return float(options.reduction == "mean"), float(options.empty == "zero")
 
 
-def _small(
-    key: tuple[object, ...], x: Tensor, target: Tensor, options: Options, wanted: bool
+def _few(
+    key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: Options, wanted: bool
 ) -> _autograd.Early | None:
-    if x.is_neg() or not (x.is_contiguous() and target.is_contiguous()):
+    plan = _PLANS.get(key) or _planned(key, threads, x, target, options)
+    if x.numel() > SMALL and not plan.guess.is_good():
         return None
-    plan = _PLANS.get(key) or _planned(key, x, target, options)
     workspace = plan.take()
     words, doubles = workspace.integers, workspace.doubles
     gradient = torch.empty_like(x) if wanted else None
     words[_LOGITS], words[_TARGETS] = x.data_ptr(), target.data_ptr()
     words[_GRADIENT] = 0 if gradient is None else gradient.data_ptr()
     upstream = doubles[_UPSTREAM] = plan.guess.value
-    plan.run(workspace.address)
-    loss, unnamed = doubles[_LOSS], doubles[_UNNAMED]
-    plan.give_back(workspace)
-    if unnamed and options.read:
-        raise OutOfRangeError
+    plan.run(workspace)
+    tasks = words[1]
+    if tasks == 1:
+        loss, unnamed = doubles[_LOSS], doubles[_UNNAMED]
+        plan.give_back(workspace)
+        if unnamed and options.read:
+            raise OutOfRangeError
+    else:
+        sums = _threads.sums_of(workspace.left(tasks * _SUMS), _SUMS)
+        plan.give_back(workspace)
+        loss, _ = _reduced(sums, None, options)
     return _autograd.Early((torch.scalar_tensor(loss, dtype=options.dtype),), gradient, upstream, plan.guess)
 
 
-def _planned(key: tuple[object, ...], x: Tensor, target: Tensor, options: Options) -> Plan:
+def _planned(key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: Options) -> Plan:
     call = _call(x, target, None, options)
-    words = 0, call.tasks, *call.head, *(0,) * 7, *call.tail, 0.0, 0.0, 1.0, *_ends(options)
-    sums, saved = 8 * (_SUMS + 1), 16 * call.rows
-    places = {16: 0, 13: sums, 17: sums + saved}  # behind the words
-    room = sums + saved + room_per_row(call.z.shape[1], call.spec[1])
+    size, threads = room_per_row(call.z.shape[1], call.spec[1]), min(threads, call.tasks)
+    words = 0, call.tasks, *call.head, 0, 0, 0, 0, 0, size, 0, *call.tail, 0.0, 0.0, 1.0, *_ends(options)
+    sums, saved = 8 * (_SUMS * call.tasks + 1), 16 * call.rows
+    places, room = {16: 0, 13: sums, 17: sums + saved}, sums + saved + size * threads
     kernel = _compile.kernel("cross_entropy.both", *call.spec)
-    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room, places, call.alive))
+    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room, places, threads, call.alive))
 
 
 def _weighed(call: _Call) -> float:

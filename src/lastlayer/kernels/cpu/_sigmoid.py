@@ -8,7 +8,7 @@ from torch import Tensor
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, flat
-from lastlayer.kernels.cpu._small import Plan, Table, is_small
+from lastlayer.kernels.cpu._small import Plan, Table, threads_of
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("7qd")
@@ -40,14 +40,15 @@ def _each(kernel: str, x: Tensor, gradient: Tensor | None = None, eps: float | N
 
 
 def _early(kernel: str, x: Tensor, eps: float | None, wanted: bool) -> _autograd.Early | None:
-    if wanted or not is_small(x):
+    if wanted or not (threads := threads_of(x)):
         return None
-    key = (kernel, x.numel(), x.dtype, (eps,))
+    key = (kernel, x.numel(), x.dtype, (eps,), threads)
     plan = _PLANS.get(key)
     if plan is None:
-        count = x.numel()
-        words = _WORDS.pack(0, 1, count, PER_TASK, 0, 0, 0, _NO_EPS if eps is None else eps)
-        plan = _PLANS.put(key, Plan(_compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype)), words, 0, {}))
+        count, tasks = x.numel(), -(-x.numel() // PER_TASK)
+        words = _WORDS.pack(0, tasks, count, PER_TASK, 0, 0, 0, _NO_EPS if eps is None else eps)
+        found = _compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype))
+        plan = _PLANS.put(key, Plan(found, words, 0, {}, min(threads, tasks)))
     return _autograd.Early((plan.of(x, 4, 5),), None, 1.0, plan.guess)
 
 

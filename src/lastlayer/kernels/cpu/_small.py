@@ -2,7 +2,7 @@
 
 A small call costs what its Python costs. So the words of a kernel, its sums and what it saves of each row live in a
 workspace that later calls of the same shape and options take again, and only the addresses are written anew. Two
-threads never share one: a workspace is taken out of the list before it is used.
+callers never share one: a workspace is taken out of the list before it is used.
 """
 
 import ctypes
@@ -12,11 +12,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from lastlayer.kernels.cpu import _threads
 from lastlayer.kernels.cpu._compile import Kernel
 from lastlayer.kernels.cpu._layout import PER_TASK
 from lastlayer.kernels.eager._autograd import Guess
 
-UP_TO = PER_TASK  # elements: one task, worked on by the caller
+SMALL = PER_TASK  # elements: one task, worked on by the caller
+UP_TO = 2**18  # elements: beyond, the Python of a call is nothing beside its kernel
+_MOST_ROWS = 2**12  # a workspace holds what is saved of each: 16 bytes
 Value = TypeVar("Value")
 _MOST = 256  # plans that are remembered, and workspaces of one
 
@@ -26,20 +29,40 @@ class Workspace:
 
     def __init__(self, words: bytes, room: int) -> None:
         self._bytes = bytearray(words) + bytearray(room)
+        self._room = len(words)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._bytes))
         view = memoryview(self._bytes)
         self.integers, self.doubles = view.cast("q"), view.cast("d")
 
+    def left(self, count: int) -> bytearray:
+        """The first numbers of the room, in float64: what the tasks have left there."""
+        return self._bytes[self._room : self._room + 8 * count]
+
 
 class Plan:
-    """What all calls of one shape, dtype and set of options have in common."""
+    """What all calls of one shape, dtype, set of options and number of threads have in common."""
 
-    def __init__(self, kernel: Kernel, words: bytes, room: int, places: dict[int, int], alive: object = None) -> None:
+    def __init__(
+        self, kernel: Kernel, words: bytes, room: int, places: dict[int, int], threads: int, alive: object = None
+    ) -> None:
         """Word `index` becomes the address of byte `places[index]` of the room; other words point into `alive`."""
         self.guess = Guess()
-        self.run: Callable[[int], None] = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
+        self.threads = threads
+        self._kernel = kernel
+        self._alone: Callable[[int], None] = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
         self._words, self._room, self._places, self._alive = words, room, places, alive
+        if threads > 1:  # the counters that they share
+            self._places, self._room = {**places, 0: room}, room + 16
+        self._counter = (len(words) + room) // 8
         self._free: list[Workspace] = []
+
+    def run(self, workspace: Workspace) -> None:
+        """Call the kernel with the words as they stand."""
+        if self.threads == 1:
+            self._alone(workspace.address)
+        else:
+            workspace.integers[self._counter] = workspace.integers[self._counter + 1] = 0
+            _threads.together(self._kernel, workspace.address, self.threads)
 
     def take(self) -> Workspace:
         """A workspace that nobody else uses."""
@@ -52,11 +75,15 @@ class Plan:
 
     def of(self, x: Tensor, given: int, made: int) -> Tensor:
         """What the kernel makes of `x`: words `given` and `made` are the addresses of x and of a result like it."""
-        workspace, result = self.take(), torch.empty_like(x)
+        free, result = self._free, torch.empty_like(x)
+        workspace = free.pop() if free else self._made()
         words = workspace.integers
         words[given], words[made] = x.data_ptr(), result.data_ptr()
-        self.run(workspace.address)
-        self.give_back(workspace)
+        if self.threads == 1:
+            self._alone(workspace.address)
+        else:
+            self.run(workspace)
+        free.append(workspace)
         return result
 
     def _made(self) -> Workspace:
@@ -78,9 +105,15 @@ class Table(dict[tuple[object, ...], Value]):
         return value
 
 
-def is_small(x: Tensor) -> bool:
-    """Whether it is worked on by one native call as it lies in memory."""
-    return 0 < x.numel() <= UP_TO and x.is_contiguous() and not x.is_neg()
+def threads_of(x: Tensor, rows: int = 1) -> int:
+    """How many threads may share one native call on `x` as it lies in memory; 0 where it goes another way.
+
+    Asked for once: another thread may change their number meanwhile.
+    """
+    count = x.numel()
+    if not 0 < count <= UP_TO or rows > _MOST_ROWS or not x.is_contiguous() or x.is_neg():
+        return 0
+    return 1 if count <= SMALL else torch.get_num_threads()
 
 
 def saved_elsewhere() -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, computed_in, room_per_row, row_stride, rows_of, rows_per_task
-from lastlayer.kernels.cpu._small import Plan, Table, is_small
+from lastlayer.kernels.cpu._small import Plan, Table, threads_of
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("13qd")
@@ -86,21 +86,22 @@ _PLANS = Table[Plan]()
 
 
 def _early(kind: str, z: Tensor, temperature: float, wanted: bool) -> _autograd.Early | None:
-    if wanted or not is_small(z):
+    if wanted or not (threads := threads_of(z, z.numel() // (z.shape[-1] or 1))):
         return None
-    key = (kind, z.shape, z.dtype, (temperature,))
-    plan = _PLANS.get(key) or _planned(key, kind, rows_of(z), temperature)
+    key = (kind, z.shape, z.dtype, (temperature,), threads)
+    plan = _PLANS.get(key) or _planned(key, threads, kind, rows_of(z), temperature)
     return _autograd.Early((plan.of(z, 5, 8),), None, 1.0, plan.guess)
 
 
-def _planned(key: tuple[object, ...], kind: str, z: Tensor, temperature: float) -> Plan:
+def _planned(key: tuple[object, ...], threads: int, kind: str, z: Tensor, temperature: float) -> Plan:
     (rows, classes), adjusted = z.shape, bool(temperature != 1.0)
+    per_task = rows_per_task(rows, classes)
     compute = computed_in(z.dtype, wide=adjusted)
     size = room_per_row(classes, compute) if kind == "softmax" else 0
-    words = _WORDS.pack(0, 1, rows, rows, classes, 0, row_stride(z), 0, 0, 0, 0, size, 0, temperature)
-    saved = 16 * rows
-    kernel = _compile.kernel("softmax.forward", kind, NAMES[z.dtype], compute, adjusted)
-    return _PLANS.put(key, Plan(kernel, words, saved + size, {7: 0, 10: saved}))
+    tasks, saved = -(-rows // per_task), 16 * rows
+    words = _WORDS.pack(0, tasks, rows, per_task, classes, 0, row_stride(z), 0, 0, 0, 0, size, 0, temperature)
+    kernel, threads = _compile.kernel("softmax.forward", kind, NAMES[z.dtype], compute, adjusted), min(threads, tasks)
+    return _PLANS.put(key, Plan(kernel, words, saved + size * threads, {7: 0, 10: saved}, threads))
 
 
 def _backward(kind: str, gradients: tuple[Tensor], kept: tuple[Tensor], logits: Tensor, temperature: float) -> Tensor:

@@ -38,17 +38,22 @@ def run(kernel: Kernel, layout: Struct, tasks: int, *words: Any, threads: int | 
         kernel.call(layout.pack(0, tasks, *words))
         return
     counter = (ctypes.c_int64 * 2)()  # tasks taken, threads at work
-    _team()(kernel, layout.pack(ctypes.addressof(counter), tasks, *words), threads)
+    together(kernel, layout.pack(ctypes.addressof(counter), tasks, *words), threads)
 
 
-def _team() -> Callable[[Kernel, bytes, int], None]:
+def together(kernel: Kernel, words: bytes | int, threads: int) -> None:
+    """Let `threads` work on the same words, given as they are or by their address."""
+    _team()(kernel, words, threads)
+
+
+def _team() -> Callable[[Kernel, bytes | int, int], None]:
     """OpenMP's workers do not survive a fork, and its child would wait for them for ever."""
     parallel = None if _forked else _openmp()
     return _on_pool if parallel is None else parallel
 
 
 @cache
-def _openmp() -> Callable[[Kernel, bytes, int], None] | None:
+def _openmp() -> Callable[[Kernel, bytes | int, int], None] | None:
     """Look GOMP_parallel up in the library that PyTorch itself is linked with."""
     if not sys.platform.startswith("linux"):
         return None
@@ -56,16 +61,16 @@ def _openmp() -> Callable[[Kernel, bytes, int], None] | None:
         function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).GOMP_parallel
     except (OSError, AttributeError):
         return None
-    function.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint]
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     function.restype = None
 
-    def run_on_team(kernel: Kernel, words: bytes, threads: int) -> None:
+    def run_on_team(kernel: Kernel, words: bytes | int, threads: int) -> None:
         function(kernel.address, words, threads, 0)
 
     return run_on_team
 
 
-def _on_pool(kernel: Kernel, words: bytes, threads: int) -> None:
+def _on_pool(kernel: Kernel, words: bytes | int, threads: int) -> None:
     """The caller works too, so that nothing waits for a thread that is busy elsewhere."""
     helpers = [_pool().submit(kernel.call, words) for _ in range(threads - 1)]
     kernel.call(words)
