@@ -64,7 +64,7 @@ def test_probabilities(batch):
     z, _ = batch
     p = ours.softmax(z, 1)
     close(p.sum(1), torch.ones(len(z), dtype=torch.float64))
-    assert (p >= 0).all()
+    assert ((p >= 0) & (p <= 1)).all()
     close(ours.log_softmax(z, 1).exp(), p)
     assert torch.equal(ours.hardmax(z, 1).argmax(1), ours.hardmax(p, 1).argmax(1))
 

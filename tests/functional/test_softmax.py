@@ -68,6 +68,18 @@ def test_published_numbers():
     torch.testing.assert_close(base_two, torch.tensor([0.7901, 0.1975, 0.0123]), atol=1e-4, rtol=0)
 
 
+@EACH_BACKEND
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_nothing_is_more_probable_than_certain(dtype, backend):
+    served_dtype(backend, "softmax")
+    z = 30 * torch.randn(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = torch.cat([z, 5 * z]).to(dtype).to(device(backend))
+    p, log_p = ours.softmax(z, 1, backend=backend), ours.log_softmax(z, 1, backend=backend)
+    assert p.max() == 1
+    assert log_p.max() <= 0
+    assert ours.entropy(p.double()).min() >= 0
+
+
 def test_a_wide_row_sums_to_one():
     z = torch.randn(1, 200_000) * 5
     assert ours.softmax(z, 1).double().sum().item() == pytest.approx(1, abs=1e-6)

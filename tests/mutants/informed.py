@@ -102,6 +102,14 @@ MUTANTS = (
         "tests/kernels/cpu/test_same_as_eager.py::test_logits_that_a_checkpoint_lets_go_are_gone",
     ),
     Mutant(
+        "more_probable_than_certain",
+        "kernels/cpu/native/softmax.py",
+        "return where(p > one, one, p)",
+        "return p",
+        "a quotient of rounded numbers: 1.0000000000000002 is no probability",
+        "tests/functional/test_softmax.py::test_nothing_is_more_probable_than_certain[torch.float64-cpu]",
+    ),
+    Mutant(
         "counters_of_the_last_call",
         "kernels/cpu/_small.py",
         "workspace.integers[self._counter] = workspace.integers[self._counter + 1] = 0",

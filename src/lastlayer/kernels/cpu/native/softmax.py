@@ -65,14 +65,19 @@ def forward(kind: str, *choices: Any) -> Any:
 
 
 def _probabilities(spec: Spec) -> Any:
-    """The exponentials that were kept, divided by their sum."""
+    """The exponentials that were kept, divided by their sum; what is rounded above 1 is 1, as the largest may be."""
     form, ratio_of = spec.form, rescaled(spec)
     number, width, size, kept_size = form.number, form.width, SIZE[spec.storage], SIZE[spec.compute]
     load, _ = reader(spec.compute, number, width)
     store, store_first = writer(spec.storage, number, width)
     stream, _ = writer(spec.storage, number, width, streaming=True)
     step, kept_step, half_down = width * size, width * kept_size, 2.0 ** (-form.lift // 2)
-    down, frame_of, fill = number(half_down), relative(form).frame_of, filled(types.float64, 8)
+    down, frame_of, fill, one = number(half_down), relative(form).frame_of, filled(types.float64, 8), number(1)
+
+    @device
+    def share_of(e: Any, factor: Any, ratio: Any) -> Any:
+        p = e * factor * ratio
+        return where(p > one, one, p)
 
     @device
     def finish(words: Any, row: Any, address: Any, out: Any, top: Any, rest: Any, inverse: Any, kept: Any) -> None:
@@ -90,13 +95,13 @@ def _probabilities(spec: Spec) -> Any:
             whole, left, e, to = length // width, length % width, kept + start * kept_size, out + start * size
             ratio = ratio_of(kept, classes, start // BLOCK) * down
             for i in range(whole):
-                p = load(e + i * kept_step) * factor * ratio
+                p = share_of(load(e + i * kept_step), factor, ratio)
                 if past_caches:
                     stream(to + i * step, p)
                 else:
                     store(to + i * step, p)
             if left > 0:
-                store_first(to + whole * step, load(e + whole * kept_step) * factor * ratio, left)
+                store_first(to + whole * step, share_of(load(e + whole * kept_step), factor, ratio), left)
 
     return finish
 
