@@ -6,7 +6,7 @@ callers never share one: a workspace is taken out of the list before it is used.
 """
 
 import ctypes
-from collections.abc import Callable
+import sys
 from typing import TypeVar
 
 import torch
@@ -21,7 +21,7 @@ SMALL = PER_TASK  # elements: one task, worked on by the caller
 UP_TO = 2**18  # elements: beyond, the Python of a call is nothing beside its kernel
 _MOST_ROWS = 2**12  # a workspace holds what is saved of each: 16 bytes
 Value = TypeVar("Value")
-_MOST = 256  # plans that are remembered, and workspaces of one
+_MOST = 256  # plans that are remembered
 
 
 class Workspace:
@@ -49,7 +49,9 @@ class Plan:
         self.guess = Guess()
         self.threads = threads
         self._kernel = kernel
-        self._alone: Callable[[int], None] = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
+        one_task = int.from_bytes(words[8:16], sys.byteorder) == 1
+        # the interpreter's lock is let go for more than one task; for one that costs more than it is worth
+        self._alone = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(kernel.address) if one_task else kernel.call
         self._words, self._room, self._places, self._alive = words, room, places, alive
         if threads > 1:  # the counters that they share
             self._places, self._room = {**places, 0: room}, room + 16
@@ -69,9 +71,8 @@ class Plan:
         return self._free.pop() if self._free else self._made()
 
     def give_back(self, workspace: Workspace) -> None:
-        """For the next call."""
-        if len(self._free) < _MOST:
-            self._free.append(workspace)
+        """For the next call; there are as many as there were callers at one time."""
+        self._free.append(workspace)
 
     def of(self, x: Tensor, given: int, made: int) -> Tensor:
         """What the kernel makes of `x`: words `given` and `made` are the addresses of x and of a result like it."""
