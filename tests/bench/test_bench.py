@@ -162,9 +162,9 @@ def test_a_large_linear_case_is_judged_on_a_sample(monkeypatch):
     monkeypatch.setattr(judging, "_BLOCK", 64 * 50)
     work = make(case)
     found = step(PLAIN[case.operation], work)
-    assert judging.judge(work, found).complaint(case) is None
+    assert judging.Judge(work)(found).complaint(case) is None
     for wrong in ((found[0], 2 * found[1], found[2]), (found[0], found[1], 2 * found[2]), (found[0] + 1, *found[1:])):
-        assert "off by" in judging.judge(work, wrong).complaint(case)
+        assert "off by" in judging.Judge(work)(wrong).complaint(case)
 
 
 def test_a_contender_that_fails_leaves_the_others(monkeypatch):
@@ -267,6 +267,21 @@ def test_steps_are_taken_in_turn():
     assert found["a"].rounds == found["b"].rounds >= 5
     turns = re.sub(r"(.)\1+", r"\1", "".join(order))
     assert turns.count("a") > 2 < turns.count("b")
+
+
+def test_rounds_of_minutes_are_few(monkeypatch):
+    clock = iter(range(0, 10_000, 70))  # seconds: of one step alone, more than a minute
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    assert interleaved({"a": lambda: None}, 10.0)["a"].rounds == 3
+    assert interleaved({"a": lambda: None}, 10.0, least=2)["a"].rounds == 2
+
+
+def test_what_is_exact_is_computed_once_for_all_contenders(monkeypatch):
+    asked = []
+    exact = judging._linear_loss
+    monkeypatch.setattr(judging, "_linear_loss", lambda work: asked.append(work) or exact(work))
+    runner.measure(Case("linear_cross_entropy", 64, 300, 8), FAST)
+    assert len(asked) == 1
 
 
 def test_the_limits():

@@ -1,6 +1,7 @@
 """Whether a contender is right: its results against float64, block by block, before its time is taken."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -65,17 +66,26 @@ class _Errors:
         return (self.squares / self.total) ** 0.5 if self.total else float(self.squares > 0)
 
 
-def judge(work: Work, found: tuple[Tensor, ...]) -> Judgement:
-    """Compare the results of `step` with float64.
+class Judge:
+    """Compares results of `step` with float64; what it has computed of the work serves every contender."""
 
-    A result of the wrong shape, or with a NaN, is infinitely or NaN far off: both fail every bound.
-    """
-    shapes = [work.input.shape] if work.case.forward_only else [(), *(each.shape for each in work.differentiable())]
-    if [tuple(each.shape) for each in found] != [tuple(shape) for shape in shapes]:
-        return Judgement(*(float("inf"),) * 3)
-    found = tuple(each.detach() for each in found)
-    with torch.no_grad():
-        return _linear(work, found) if work.case.features else _rows(work, found)
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def __call__(self, found: tuple[Tensor, ...]) -> Judgement:
+        """How far off they are; a wrong shape by infinity, a NaN by NaN: both fail every bound."""
+        work = self.work
+        each = [(), *(tensor.shape for tensor in work.differentiable())]
+        shapes = [work.input.shape] if work.case.forward_only else each
+        if [tuple(each.shape) for each in found] != [tuple(shape) for shape in shapes]:
+            return Judgement(*(float("inf"),) * 3)
+        found = tuple(each.detach() for each in found)
+        with torch.no_grad():
+            return _linear(work, found, *self._linear_loss) if work.case.features else _rows(work, found)
+
+    @cached_property
+    def _linear_loss(self) -> tuple[Tensor, float]:
+        return _linear_loss(self.work)
 
 
 def _rows(work: Work, found: tuple[Tensor, ...]) -> Judgement:
@@ -115,8 +125,8 @@ def _softplus_minus(z: Tensor, y: Tensor) -> Tensor:
     return z.clamp(min=0) + torch.log1p(torch.exp(-z.abs())) - y * z
 
 
-def _linear(work: Work, found: tuple[Tensor, ...]) -> Judgement:
-    """One read of the classes for the loss, one for the gradients; no more than a block of logits at a time."""
+def _linear(work: Work, found: tuple[Tensor, ...], lse: Tensor, loss: float) -> Judgement:
+    """The gradients, no more than a block of logits at a time; `lse` is of each row, `loss` the loss."""
     case, x = work.case, work.input.double()
     cost = 3 * case.rows * case.classes * case.features
     classes = list(_blocks(case.classes, case.rows))
@@ -124,7 +134,6 @@ def _linear(work: Work, found: tuple[Tensor, ...]) -> Judgement:
     judged = set(range(len(classes)))
     if cost > _ALL_WITHIN:
         rows, judged = rows[:: max(1, case.rows // _SAMPLE)], set(range(0, len(classes), max(1, len(classes) // 4)))
-    lse, loss = _linear_loss(work, x, classes)
     of_input, of_weight = _Errors(), _Errors()
     x_gradient = torch.zeros(len(rows), case.features, dtype=torch.float64, device=x.device)
     x_terms = torch.zeros_like(x_gradient)
@@ -143,10 +152,11 @@ def _linear(work: Work, found: tuple[Tensor, ...]) -> Judgement:
     return Judgement(off, _larger(of_input.worst, of_weight.worst), _larger(of_input.norm(), of_weight.norm()))
 
 
-def _linear_loss(work: Work, x: Tensor, classes: list[slice]) -> tuple[Tensor, float]:
-    case = work.case
+def _linear_loss(work: Work) -> tuple[Tensor, float]:
+    """The log-sum-exp of each row, and the loss."""
+    case, x = work.case, work.input.double()
     lse, total = torch.full((case.rows,), -torch.inf, dtype=torch.float64, device=x.device), 0.0
-    for block in classes:
+    for block in _blocks(case.classes, case.rows):
         z = x @ work.weight[block].double().T
         if case.operation == "linear_binary_cross_entropy":
             total += float(_softplus_minus(z, _yes(work, block, slice(None))).sum())

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from lastlayer.bench import _child
-from lastlayer.bench._judge import judge
+from lastlayer.bench._judge import Judge
 from lastlayer.bench.cases import Case
 from lastlayer.bench.contenders import Contender, NotMeasuredError, contenders
 from lastlayer.bench.limits import limit
@@ -88,9 +88,9 @@ def measure(case: Case, settings: Settings, who: Sequence[Contender] | None = No
     """Measure one case in this process: first who is right, then how long each takes, in turn; then memory."""
     work = make(case, settings.device)
     taking_part = contenders(case, backends=settings.backends) if who is None else who
-    entries, steps = [], {}
+    entries, steps, judge = [], {}, Judge(work)
     for contender in taking_part:
-        entry, function = _admitted(contender, work, settings)
+        entry, function = _admitted(contender, judge, settings)
         entries.append(entry)
         if function is not None:
             steps[contender.name] = _step(function, work.own_copy() if contender.overwrites else work)
@@ -105,7 +105,7 @@ def measure(case: Case, settings: Settings, who: Sequence[Contender] | None = No
     result.limit_seconds = seconds.pop(result.limit)
     for entry in entries:
         entry.seconds = seconds.get(entry.name)
-    del work, steps, alone
+    del work, steps, alone, judge
     gc.collect()
     if settings.memory and not case.reused and max(case.logits_bytes, case.weight_bytes) >= _WORTH_IT:
         for contender, entry in zip(taking_part, entries, strict=True):
@@ -118,15 +118,16 @@ def _step(function: Function, work: Work) -> Callable[[], object]:
     return lambda: step(function, work)
 
 
-def _admitted(contender: Contender, work: Work, settings: Settings) -> tuple[Entry, Function | None]:
+def _admitted(contender: Contender, judge: Judge, settings: Settings) -> tuple[Entry, Function | None]:
     """Let a contender run once, and judge it. A refusal, a failure and an error are all an entry without a time."""
-    case, name = work.case, contender.name
+    work, name = judge.work, contender.name
+    case = work.case
     reason = _kept_out(contender, case, settings)
     if reason:
         return Entry(name, "not measured", reason), None
     try:
         function = contender.build(case, settings.device)
-        judgement = judge(work, step(function, work.own_copy() if contender.overwrites else work))
+        judgement = judge(step(function, work.own_copy() if contender.overwrites else work))
     except NotMeasuredError as error:
         return Entry(name, "not measured", str(error)), None
     except LastLayerError as error:  # a backend that does not serve this call

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 _SHORTEST = 2e-3  # seconds; shorter work is repeated within one reading of the clock
 _MOST_ROUNDS = 400
+_LONG, _FEWEST = 60.0, 3  # seconds of a round, from which on so few have to do
 
 
 class Seconds(NamedTuple):
@@ -33,7 +34,7 @@ def interleaved(
         steps: The work by name; each has run once before.
         seconds: How long to go on.
         synchronise: Waits until the work is done.
-        least: Rounds that are made in any case.
+        least: Rounds that are made in any case; 3 where a round takes more than a minute.
     """
     repeats = {name: _repeats(step, synchronise) for name, step in steps.items()}
     taken: dict[str, list[float]] = {name: [] for name in steps}
@@ -41,9 +42,10 @@ def interleaved(
     gc.collect()
     gc.disable()
     try:
-        end = time.perf_counter() + seconds
+        started = time.perf_counter()
         for number in range(_MOST_ROUNDS):
-            if number >= least and time.perf_counter() > end:
+            spent = time.perf_counter() - started
+            if spent > seconds and number >= (min(least, _FEWEST) if spent > number * _LONG else least):
                 break
             dice.shuffle(names)
             for name in names:
