@@ -184,7 +184,7 @@ def test_chunks_and_files_hold_the_same_tensors(tmp_path, monkeypatch):
     data = tables.read_table(tmp_path / "t.csv").remove_columns("kind")
     spec = learn_columns(data, Config(), Journal(Silent()))
     whole = spec.encode(data)
-    monkeypatch.setattr(encoding, "CELLS", 64 * len(spec.columns))
+    monkeypatch.setattr(larger, "CELLS", 64 * len(spec.columns))
     monkeypatch.setattr(encoding, "IN_MEMORY", 100)
     found = encoding.encoded(spec, data)
     assert found.numbers.equal(whole.numbers)

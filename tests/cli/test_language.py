@@ -48,6 +48,9 @@ def test_a_training_speaks_korean_from_the_first_line_to_the_last(call, tmp_path
     kept = json.loads((tmp_path / "run" / "data.json").read_text())["notes"]
     assert [note["text"] for note in kept if is_korean(note["text"])] == []  # the English text beside the values
     assert [note for note in unpacked(kept) if note.into("ko") not in err.splitlines()] == []
+    for verb in ("evaluate", "explain"):  # go on in the language of the run, unless another is asked for
+        assert is_korean(call(verb, "run")[1])
+        assert not is_korean(call(verb, "run", "--lang", "en")[1])
 
 
 def test_findings_in_korean(call, monkeypatch, tmp_path):  # noqa: F811

@@ -75,9 +75,9 @@ class Judge:
     def __call__(self, found: tuple[Tensor, ...]) -> Judgement:
         """How far off they are; a wrong shape by infinity, a NaN by NaN: both fail every bound."""
         work = self.work
-        each = [(), *(tensor.shape for tensor in work.differentiable())]
-        shapes = [work.input.shape] if work.case.forward_only else each
-        if [tuple(each.shape) for each in found] != [tuple(shape) for shape in shapes]:
+        gradients = [tuple(tensor.shape) for tensor in work.differentiable()]
+        shapes = [tuple(work.input.shape)] if work.case.forward_only else [(), *gradients]
+        if [tuple(tensor.shape) for tensor in found] != shapes:
             return Judgement(*(float("inf"),) * 3)
         found = tuple(each.detach() for each in found)
         with torch.no_grad():

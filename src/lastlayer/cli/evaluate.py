@@ -24,11 +24,12 @@ def command(
     With --against RUN2, show which of the two is better at what, and which rows they answer differently.
     """
     model, language = opened(run, lang)
-    model = deciding(model, language, **decisions)
+    from lastlayer.classifier import Classifier
     from lastlayer.cli import compared, console, evaluated
 
+    model = deciding(model, language, **decisions)
     if against is not None:
-        found = model.compare(type(model).load(against), data, names=(str(run), str(against)))
+        found = model.compare(Classifier.load(against), data, names=(str(run), str(against)))
         if as_json:
             console.print_json(found.to_dict())
         else:

@@ -146,7 +146,7 @@ def test_as_many_threads_work_as_are_asked_for(monkeypatch):
         lambda: functional.sigmoid(z),
     ):
         teams.clear()
-        for count in (1, 2, 1, 5, 3, 1):  # 30,000 elements are two tasks; of 10 classes
+        for count in (1, 2, 1, 5, 3, 1):  # 30,000 elements are two tasks
             with_threads(count, function)
         assert teams == [2, 2, 2]
 

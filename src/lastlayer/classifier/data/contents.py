@@ -7,10 +7,9 @@ from typing import Any, cast
 import numpy as np
 
 from lastlayer.classifier.config import Config
+from lastlayer.classifier.data.larger import rows_at_once
 from lastlayer.classifier.data.rows import Rows
 from lastlayer.classifier.extras import need
-
-_CELLS = 1_000_000  # at a time: they are Python objects for a moment
 
 
 def contents_of(rows: Rows, config: Config) -> Sequence[Hashable]:
@@ -18,7 +17,7 @@ def contents_of(rows: Rows, config: Config) -> Sequence[Hashable]:
     data = rows.data.remove_columns([name for name in config.ignore if name in rows.data.column_names])
     lacking = {name for name in data.column_names if data.data.column(name).null_count}
     found: list[np.ndarray] = []
-    step = max(1, _CELLS // max(1, len(data.column_names)))
+    step = rows_at_once(len(data.column_names))
     for start in range(0, len(data), step):
         frame = data.select(range(start, min(start + step, len(data)))).to_pandas()
         found.append(need("pandas").util.hash_pandas_object(_comparable(frame, lacking), index=False).to_numpy())

@@ -14,13 +14,12 @@ from lastlayer.classifier.data.columns import Encoded, TableSpec
 from lastlayer.classifier.data.text_rows import TextRows
 from lastlayer.errors import DataError
 
-CELLS = 2**20  # at a time: they are Python objects for a moment
 IN_MEMORY = 256 * 2**20  # bytes of one tensor
 
 
 def encoded(spec: TableSpec, data: Any) -> Encoded:
     """`spec.encode`, for a table of any length."""
-    if len(data) <= _rows_at_once(spec):
+    if len(data) <= larger.rows_at_once(len(spec.columns)):
         return spec.encode(data)
     problems: dict[int, str] = {}
     filled: dict[str, Tensor] = {}
@@ -40,13 +39,9 @@ def encoded(spec: TableSpec, data: Any) -> Encoded:
 
 
 def _parts(spec: TableSpec, data: Any) -> Iterator[Encoded]:
-    step = _rows_at_once(spec)
+    step = larger.rows_at_once(len(spec.columns))
     for start in range(0, len(data), step):
         yield spec.encode(data.select(range(start, min(start + step, len(data)))))
-
-
-def _rows_at_once(spec: TableSpec) -> int:
-    return max(1, CELLS // max(1, len(spec.columns)))
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

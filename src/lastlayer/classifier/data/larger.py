@@ -15,6 +15,16 @@ from lastlayer.messages import Message
 
 LARGE = 64 * 2**20  # bytes: what is smaller is read into memory
 _VERSION = 1  # of what a converted file holds
+CELLS = 2**20  # looked at together: they are Python objects for a moment
+
+
+def rows_at_once(columns: int) -> int:
+    """How many rows of a table are looked at together.
+
+    >>> rows_at_once(2), rows_at_once(2**30)
+    (524288, 1)
+    """
+    return max(1, CELLS // max(1, columns))
 
 
 def cache_folder() -> Path:

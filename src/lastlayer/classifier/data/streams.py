@@ -13,12 +13,12 @@ from lastlayer.classifier.data.chunks import PICTURES, Chunk, of_rows
 from lastlayer.classifier.data.columns import Column, TableSpec
 from lastlayer.classifier.data.csv_stream import CsvChunks
 from lastlayer.classifier.data.json_stream import JsonChunks
+from lastlayer.classifier.data.larger import rows_at_once
 from lastlayer.classifier.data.rows import LeftOut, Rows, plural, readable
 from lastlayer.classifier.extras import need
 from lastlayer.classifier.files import reading
 from lastlayer.errors import ColumnError, DataError, DataNotFoundError
 
-_CELLS = 2**20  # of a typed table at a time
 _ROWS = 16_384
 
 
@@ -40,7 +40,7 @@ class Door:
         elif kind == "image" and config.image is not None:
             self.wanted = [Column(config.image, "categorical")]
         width = 1 if self.wanted is None else len(self.wanted)
-        self.rows = max(1, min(_ROWS, _CELLS // width))
+        self.rows = min(_ROWS, rows_at_once(width))
 
     def several(self, given: Sequence[Any]) -> Iterator[Chunk]:
         """Several inputs, one after the other; one that cannot be opened keeps its place, unless none can."""

@@ -76,15 +76,11 @@ class Plan:
 
     def of(self, x: Tensor, given: int, made: int) -> Tensor:
         """What the kernel makes of `x`: words `given` and `made` are the addresses of x and of a result like it."""
-        free, result = self._free, torch.empty_like(x)
-        workspace = free.pop() if free else self._made()
+        workspace, result = self.take(), torch.empty_like(x)
         words = workspace.integers
         words[given], words[made] = x.data_ptr(), result.data_ptr()
-        if self.threads == 1:
-            self._alone(workspace.address)
-        else:
-            self.run(workspace)
-        free.append(workspace)
+        self.run(workspace)
+        self.give_back(workspace)
         return result
 
     def _made(self) -> Workspace:
