@@ -120,10 +120,28 @@ MUTANTS = (
     Mutant(
         "the_threads_of_the_first_call",
         "kernels/cpu/_cross_entropy.py",
-        "return _few((*key, threads), threads,",
-        "return _few((*key, 1), threads,",
+        "key = (x.shape, x.dtype, options, threads)",
+        "key = (x.shape, x.dtype, options, 1)",
         "torch.set_num_threads would change nothing",
         "tests/kernels/cpu/test_threads.py::test_as_many_threads_work_as_are_asked_for",
+    ),
+    Mutant(
+        "targets_that_lie_apart",
+        "kernels/cpu/_cross_entropy.py",
+        "x.is_contiguous() and target.is_contiguous() and",
+        "x.is_contiguous() and",
+        "a column of a table of labels: the numbers beside it are read as classes",
+        "tests/kernels/cpu/test_small.py::test_what_lies_otherwise_in_memory_is_read_where_it_lies"
+        "[cross_entropy-apart-small]",
+    ),
+    Mutant(
+        "negative_views_without_their_sign",
+        "kernels/cpu/_cross_entropy.py",
+        "target.is_contiguous() and not x.is_neg():",
+        "target.is_contiguous():",
+        "the imaginary part of a conjugate",
+        "tests/kernels/cpu/test_small.py::test_what_lies_otherwise_in_memory_is_read_where_it_lies"
+        "[cross_entropy-negated-small]",
     ),
     Mutant(
         "stored_kernels_outlive_their_sources",
@@ -169,8 +187,8 @@ MUTANTS = (
     Mutant(
         "node_that_holds_its_outputs",
         "kernels/eager/_autograd.py",
-        "(outputs, *ctx.early), kept = early, ()",
-        "(outputs, *ctx.early), kept, ctx.all = early, (), early",
+        "(outputs, ctx.early), kept = early, ()",
+        "(outputs, ctx.early), kept, ctx.all = early, (), early",
         "a cycle: the gradient of a loss that nobody differentiates waits for the garbage collector",
         "tests/kernels/cpu/test_small.py::test_a_loss_that_nobody_differentiates_keeps_nothing[cross_entropy-large]",
     ),

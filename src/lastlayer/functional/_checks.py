@@ -26,7 +26,8 @@ def are_rows_and_indices(input: object, target: object) -> bool:
         and input.is_cpu
         and target.is_cpu
         and input.dim() == 2
-        and target.shape == input.shape[:1]
+        and target.dim() == 1
+        and target.numel() == input.shape[0]
         and input.is_floating_point()
         and kernels.is_plain(input, target)
     )

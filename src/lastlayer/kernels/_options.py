@@ -20,8 +20,8 @@ class Options(NamedTuple):
     # index is this gives loss 0 and gradient 0 whatever its logits hold, and a row whose index names no class NaN.
     ignore_index: int | None = None
     with_lse: bool = True  # whether the log-sum-exp is asked for; a backend may return None where it is not
-    # The kernel reads the targets and raises OutOfRangeError where one is no target. Only backends of whom
-    # `kernels.reads_targets` says so are asked to.
+    # All tensors are plain, only the logits may ask for a gradient, and the kernel itself reads the targets and raises
+    # OutOfRangeError where one is no target. Only backends of whom `kernels.reads_targets` says so are asked to.
     read: bool = False
 
 

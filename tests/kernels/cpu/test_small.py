@@ -159,6 +159,40 @@ def test_targets_that_are_none_are_found_in_the_one_read(grad, shape, monkeypatc
     assert cross_entropy(z, y, q, ignore_index=shape[1]).isfinite()
 
 
+FUNCTIONS = {
+    "cross_entropy": cross_entropy,
+    "binary": binary,
+    "softmax": lambda z, y, q: functional.softmax(z, 1),
+    "log_softmax": lambda z, y, q: functional.log_softmax(z, 1),
+    "sigmoid": lambda z, y, q: functional.sigmoid(z),
+    "logit": lambda z, y, q: functional.logit(q),
+}
+LAYOUTS = {
+    "apart": lambda t: t.repeat_interleave(2, -1)[..., ::2],
+    "columns first": lambda t: t.t().contiguous().t(),
+    "negated": lambda t: torch._neg_view(-t) if t.is_floating_point() else t,
+}
+
+
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_what_lies_otherwise_in_memory_is_read_where_it_lies(function, layout, shape):
+    given = [t.detach() for t in rows(shape)]
+    for wanted in (False, True):
+        whole = function(given[0].requires_grad_(wanted), *given[1:])  # what is remembered of it serves no other layout
+        for place in range(3):
+            moved = [layout(t.detach()) if n == place else t.detach() for n, t in enumerate(given)]
+            found = function(moved[0].requires_grad_(wanted), *moved[1:])
+            torch.testing.assert_close(found, whole, rtol=1e-6, atol=0)
+            if found.requires_grad:
+                gradients = [
+                    torch.autograd.grad(f.sum(), z, retain_graph=True)[0]
+                    for f, z in ((found, moved[0]), (whole, given[0]))
+                ]
+                torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-12)
+
+
 def test_a_large_gradient_is_not_made_early_where_hooks_decide_what_is_kept():
     z, _, q = rows((70, 301))
     leaf = z.detach().requires_grad_()

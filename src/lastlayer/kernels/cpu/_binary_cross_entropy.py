@@ -11,7 +11,7 @@ from lastlayer.kernels import _memory
 from lastlayer.kernels._options import BinaryOptions, Elements, OutOfRangeError
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, row_stride, rows_of
-from lastlayer.kernels.cpu._small import SMALL, Plan, Table, saved_elsewhere, threads_of
+from lastlayer.kernels.cpu._small import SMALL, UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _binary_cross_entropy as eager
 
@@ -24,7 +24,7 @@ def binary_cross_entropy_with_logits(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
     """As in kernels.eager."""
-    return _autograd.apply(_RULE, logits, target, weight, pos_weight, options)[0]
+    return _autograd.apply(_RULE, logits, target, weight, pos_weight, options, plain=options.read)[0]
 
 
 class _Call(NamedTuple):
@@ -169,22 +169,28 @@ def _early(
 ) -> _autograd.Early | None:
     if not wanted or options.reduction == "none":
         return None
-    key = (logits.shape, logits.dtype, target.dtype, options)
-    small = logits.numel() <= SMALL
-    if not small and saved_elsewhere():
+    count = logits.numel()
+    if count > SMALL and saved_elsewhere():
         return None
-    as_it_lies = weight is None and pos_weight is None and target.is_contiguous() and not target.is_neg()
-    if as_it_lies and (threads := threads_of(logits)):
-        return _few((*key, threads), threads, logits, target, options)
-    if small:
+    as_they_lie = logits.is_contiguous() and target.is_contiguous() and not (logits.is_neg() or target.is_neg())
+    if weight is None and pos_weight is None and count <= UP_TO and as_they_lie:
+        threads = torch.get_num_threads()  # asked for once: another thread may change their number meanwhile
+        key = (logits.shape, logits.dtype, target.dtype, options, threads)
+        plan = _PLANS.get(key)
+        if plan is None and count:
+            plan = _planned(key, threads, logits, target, options)
+        if plan is not None:
+            return _few(plan, logits, target, options) if count <= SMALL or plan.guess.is_good() else None
+    if count <= SMALL:
         return None
-    guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
+    larger = logits.shape, logits.dtype, target.dtype, options
+    guess = _GUESSES.get(larger) or _GUESSES.put(larger, _autograd.Guess())
     if not guess.is_good():
         return None
     call, upstream = _call(logits, target, weight, pos_weight, options), guess.value
     gradient = _memory.empty(logits, *logits.shape)
     total = _summed(_both(logits, target, call), call, gradient, _of_each(upstream, logits, options), options)
-    return _autograd.Early((_reduced(total, logits.numel(), options),), gradient, upstream, guess)
+    return (_reduced(total, count, options),), (gradient, upstream, guess)
 
 
 def _both(logits: Tensor, target: Tensor, call: _Call) -> _compile.Kernel:
@@ -192,12 +198,7 @@ def _both(logits: Tensor, target: Tensor, call: _Call) -> _compile.Kernel:
     return _compile.kernel("binary_cross_entropy.both", *names, *call.flags)
 
 
-def _few(
-    key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: BinaryOptions
-) -> _autograd.Early | None:
-    plan = _PLANS.get(key) or _planned(key, threads, x, target, options)
-    if x.numel() > SMALL and not plan.guess.is_good():
-        return None
+def _few(plan: Plan, x: Tensor, target: Tensor, options: BinaryOptions) -> _autograd.Early:
     workspace = plan.take()
     words, doubles = workspace.integers, workspace.doubles
     gradient, upstream = torch.empty_like(x), plan.guess.value
@@ -214,7 +215,7 @@ def _few(
         left = workspace.left(tasks * _SUMS)
         plan.give_back(workspace)
         total = _total_of(left, options)
-    return _autograd.Early((_reduced(total, x.numel(), options),), gradient, upstream, plan.guess)
+    return (_reduced(total, x.numel(), options),), (gradient, upstream, plan.guess)
 
 
 def _planned(key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: BinaryOptions) -> Plan:

@@ -12,7 +12,7 @@ from lastlayer.kernels import _memory
 from lastlayer.kernels._options import Options, OutOfRangeError, Rows
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, address, computed_in, room_per_row, row_stride, rows_of, rows_per_task
-from lastlayer.kernels.cpu._small import SMALL, Plan, Table, saved_elsewhere, threads_of
+from lastlayer.kernels.cpu._small import MOST_ROWS, SMALL, UP_TO, Plan, Table, saved_elsewhere
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager import _cross_entropy as eager
 
@@ -27,7 +27,7 @@ def cross_entropy(
 ) -> tuple[Tensor, Tensor | None]:
     """As in kernels.eager; the log-sum-exp only where it is asked for."""
     wide = None if weight is None else weight.to(torch.float64)
-    loss, *lse = _autograd.apply(_RULE, logits, target, wide, options)
+    loss, *lse = _autograd.apply(_RULE, logits, target, wide, options, plain=options.read)
     return loss, lse[0] if lse else None
 
 
@@ -163,16 +163,21 @@ _PLANS, _GUESSES = Table[Plan](), Table[_autograd.Guess]()
 def _early(x: Tensor, target: Tensor, weight: Tensor | None, options: Options, wanted: bool) -> _autograd.Early | None:
     if options.with_lse or options.reduction == "none" or target.is_floating_point():
         return None
-    key = (x.shape, x.dtype, target.dtype, options)
-    small = x.numel() <= SMALL
-    if not small and (not wanted or saved_elsewhere()):
+    count = x.numel()
+    if count > SMALL and (not wanted or saved_elsewhere()):
         return None
-    threads = threads_of(x, len(x)) if weight is None and x.dim() == 2 and target.is_contiguous() else 0
-    if threads:
-        return _few((*key, threads), threads, x, target, options, wanted)
-    if small:
+    if weight is None and count <= UP_TO and x.is_contiguous() and target.is_contiguous() and not x.is_neg():
+        threads = torch.get_num_threads()  # asked for once: another thread may change their number meanwhile
+        key = (x.shape, x.dtype, options, threads)
+        plan = _PLANS.get(key)
+        if plan is None and count and x.dim() == 2 and len(x) <= MOST_ROWS:
+            plan = _planned(key, threads, x, target, options)
+        if plan is not None:
+            return _few(plan, x, target, options, wanted) if count <= SMALL or plan.guess.is_good() else None
+    if count <= SMALL:
         return None
-    guess = _GUESSES.get(key) or _GUESSES.put(key, _autograd.Guess())
+    larger = x.shape, x.dtype, options
+    guess = _GUESSES.get(larger) or _GUESSES.put(larger, _autograd.Guess())
     return _large(x, target, weight, options, guess) if guess.is_good() else None
 
 
@@ -185,7 +190,7 @@ def _large(
     ends = weighed or 0.0, float(gradient.nbytes >= _memory.LARGE), upstream, *_ends(options)
     total, _ = _reduced(_made_at_once(call, gradient, ends), weighed, options)
     gradient = gradient if logits.dim() == 2 else gradient.reshape(logits.shape)
-    return _autograd.Early((torch.scalar_tensor(total, dtype=options.dtype),), gradient, upstream, guess)
+    return (torch.scalar_tensor(total, dtype=options.dtype),), (gradient, upstream, guess)
 
 
 def _made_at_once(
@@ -213,12 +218,7 @@ def _ends(options: Options) -> tuple[float, float]:
     return float(options.reduction == "mean"), float(options.empty == "zero")
 
 
-def _few(
-    key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: Options, wanted: bool
-) -> _autograd.Early | None:
-    plan = _PLANS.get(key) or _planned(key, threads, x, target, options)
-    if x.numel() > SMALL and not plan.guess.is_good():
-        return None
+def _few(plan: Plan, x: Tensor, target: Tensor, options: Options, wanted: bool) -> _autograd.Early:
     workspace = plan.take()
     words, doubles = workspace.integers, workspace.doubles
     gradient = torch.empty_like(x) if wanted else None
@@ -236,7 +236,7 @@ def _few(
         sums = _threads.sums_of(workspace.left(tasks * _SUMS), _SUMS)
         plan.give_back(workspace)
         loss, _ = _reduced(sums, None, options)
-    return _autograd.Early((torch.scalar_tensor(loss, dtype=options.dtype),), gradient, upstream, plan.guess)
+    return (torch.scalar_tensor(loss, dtype=options.dtype),), (gradient, upstream, plan.guess)
 
 
 def _planned(key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, options: Options) -> Plan:

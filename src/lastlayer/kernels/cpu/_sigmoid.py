@@ -3,12 +3,13 @@
 from functools import partial
 from struct import Struct
 
+import torch
 from torch import Tensor
 
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, PER_TASK, address, computed_in, flat
-from lastlayer.kernels.cpu._small import Plan, Table, threads_of
+from lastlayer.kernels.cpu._small import UP_TO, Plan, Table
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("7qd")
@@ -40,16 +41,18 @@ def _each(kernel: str, x: Tensor, gradient: Tensor | None = None, eps: float | N
 
 
 def _early(kernel: str, x: Tensor, eps: float | None, wanted: bool) -> _autograd.Early | None:
-    if wanted or not (threads := threads_of(x)):
+    count = x.numel()
+    if wanted or not 0 < count <= UP_TO or not x.is_contiguous() or x.is_neg():
         return None
-    key = (kernel, x.numel(), x.dtype, (eps,), threads)
+    threads = torch.get_num_threads()  # asked for once: another thread may change their number meanwhile
+    key = (kernel, count, x.dtype, (eps,), threads)
     plan = _PLANS.get(key)
     if plan is None:
-        count, tasks = x.numel(), -(-x.numel() // PER_TASK)
+        tasks = -(-count // PER_TASK)
         words = _WORDS.pack(0, tasks, count, PER_TASK, 0, 0, 0, _NO_EPS if eps is None else eps)
         found = _compile.kernel(kernel, NAMES[x.dtype], computed_in(x.dtype))
         plan = _PLANS.put(key, Plan(found, words, 0, {}, min(threads, tasks)))
-    return _autograd.Early((plan.of(x, 4, 5),), None, 1.0, plan.guess)
+    return (plan.of(x, 4, 5),), (None, 1.0, plan.guess)
 
 
 def _sigmoid_forward(x: Tensor, eps: None) -> tuple[tuple[Tensor], tuple[()]]:

@@ -19,7 +19,7 @@ from lastlayer.kernels.eager._autograd import Guess
 
 SMALL = PER_TASK  # elements: one task, worked on by the caller
 UP_TO = 2**18  # elements: beyond, the Python of a call is nothing beside its kernel
-_MOST_ROWS = 2**12  # a workspace holds what is saved of each: 16 bytes
+MOST_ROWS = 2**12  # a workspace holds what is saved of each: 16 bytes
 Value = TypeVar("Value")
 _MOST = 256  # plans that are remembered
 
@@ -100,17 +100,6 @@ class Table(dict[tuple[object, ...], Value]):
         if not any(isinstance(option, Tensor) for part in key if isinstance(part, tuple) for option in part):
             self[key] = value
         return value
-
-
-def threads_of(x: Tensor, rows: int = 1) -> int:
-    """How many threads may share one native call on `x` as it lies in memory; 0 where it goes another way.
-
-    Asked for once: another thread may change their number meanwhile.
-    """
-    count = x.numel()
-    if not 0 < count <= UP_TO or rows > _MOST_ROWS or not x.is_contiguous() or x.is_neg():
-        return 0
-    return 1 if count <= SMALL else torch.get_num_threads()
 
 
 def saved_elsewhere() -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 from lastlayer.kernels import _memory, eager
 from lastlayer.kernels.cpu import _compile, _threads
 from lastlayer.kernels.cpu._layout import NAMES, computed_in, room_per_row, row_stride, rows_of, rows_per_task
-from lastlayer.kernels.cpu._small import Plan, Table, threads_of
+from lastlayer.kernels.cpu._small import MOST_ROWS, UP_TO, Plan, Table
 from lastlayer.kernels.eager import _autograd
 
 _WORDS = Struct("13qd")
@@ -86,11 +86,17 @@ _PLANS = Table[Plan]()
 
 
 def _early(kind: str, z: Tensor, temperature: float, wanted: bool) -> _autograd.Early | None:
-    if wanted or not (threads := threads_of(z, z.numel() // (z.shape[-1] or 1))):
+    if wanted or z.numel() > UP_TO or not z.is_contiguous() or z.is_neg():
         return None
+    threads = torch.get_num_threads()  # asked for once: another thread may change their number meanwhile
     key = (kind, z.shape, z.dtype, (temperature,), threads)
-    plan = _PLANS.get(key) or _planned(key, threads, kind, rows_of(z), temperature)
-    return _autograd.Early((plan.of(z, 5, 8),), None, 1.0, plan.guess)
+    plan = _PLANS.get(key)
+    if plan is None:
+        rows = rows_of(z)
+        if len(rows) > MOST_ROWS:
+            return None
+        plan = _planned(key, threads, kind, rows, temperature)
+    return (plan.of(z, 5, 8),), (None, 1.0, plan.guess)
 
 
 def _planned(key: tuple[object, ...], threads: int, kind: str, z: Tensor, temperature: float) -> Plan:

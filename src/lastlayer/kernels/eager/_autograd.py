@@ -32,13 +32,9 @@ class Guess:
         return self._missed < 2
 
 
-class Early(NamedTuple):
-    """A loss whose gradient was made together with it."""
-
-    outputs: tuple[Tensor, ...]
-    gradient: Tensor | None  # of x where `upstream` reaches the only output; None where it was not asked for
-    upstream: float
-    guess: Guess
+# Outputs; and, where it was asked for, the gradient of x that was made with them: it, what reaches the only output
+# then, and who guessed that.
+Early = tuple[tuple[Tensor, ...], tuple[Tensor | None, float, Guess]]
 
 
 class Rule(NamedTuple):
@@ -51,22 +47,25 @@ class Rule(NamedTuple):
     # (x, *rest, wanted) -> both at once where that is shorter, else None. Where it was taken and another gradient comes
     # than was guessed, the backward gets None for what was kept.
     early: Callable[..., Early | None] = lambda *arguments: None
+    tensors: int = 0  # so many come first in `rest`: each a tensor or None
 
 
-def apply(rule: Rule, x: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    """Compute `rule` at `x` by the shortest way that has the derivatives asked for."""
-    others = [value for value in rest if isinstance(value, Tensor)]
-    if not is_plain(x, *others):
-        return rule.formula(x, *rest)
-    if torch.is_grad_enabled():
-        for other in others:
-            if other.requires_grad:
-                return rule.formula(x, *rest)
-        if x.requires_grad:
-            outputs: tuple[Tensor, ...] = _by_hand(rule, x, *rest)
-            return outputs
+def apply(rule: Rule, x: Tensor, *rest: Any, plain: bool = False) -> tuple[Tensor, ...]:
+    """Compute `rule` at `x` by the shortest way that has the derivatives asked for.
+
+    `plain` says that the caller has found all tensors so, and that only `x` may ask for a gradient.
+    """
+    if not plain:
+        others = [value for value in rest if isinstance(value, Tensor)]
+        if not is_plain(x, *others):
+            return rule.formula(x, *rest)
+        if torch.is_grad_enabled() and any(other.requires_grad for other in others):
+            return rule.formula(x, *rest)
+    if x.requires_grad and torch.is_grad_enabled():
+        outputs: tuple[Tensor, ...] = _by_hand(rule, x, *rest)
+        return outputs
     early = rule.early(x, *rest, False)
-    return rule.forward(x, *rest)[0] if early is None else early.outputs
+    return (rule.forward(x, *rest) if early is None else early)[0]
 
 
 class _ByHand(torch.autograd.Function):
@@ -78,33 +77,34 @@ class _ByHand(torch.autograd.Function):
             ctx.early = None
         else:
             # without the outputs, which hold on to this node: the cycle would keep a gradient that nobody asks for
-            (outputs, *ctx.early), kept = early, ()
+            (outputs, ctx.early), kept = early, ()
+        ctx.rule, ctx.options = rule, rest[rule.tensors :]
         # Tensors are saved, not merely referred to: PyTorch then notices when one is changed before the backward.
-        values = (x, *rest, *kept)
-        ctx.save_for_backward(*[value if isinstance(value, Tensor) else None for value in values])
-        ctx.others = [None if isinstance(value, Tensor) else value for value in values]
-        ctx.rule = rule
+        ctx.kept = [None if isinstance(value, Tensor) else value for value in kept] if kept else ()
+        tensors = [value if isinstance(value, Tensor) else None for value in kept] if kept else ()
+        ctx.save_for_backward(x, *rest[: rule.tensors], *tensors)
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # raises where one has changed
-        early, ctx.early = ctx.early, None  # handed out once: the caller owns it
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         plain = is_plain(*gradients) and not torch.is_grad_enabled()
-        nothing = (None,) * (len(ctx.needs_input_grad) - 2)
-        if early is not None and plain and gradients[0] is not None:  # the only one
-            gradient, expected, guess = early
+        nothing = (None,) * (ctx.rule.tensors + len(ctx.options))
+        if ctx.early is not None and plain and gradients[0] is not None:  # the only one
+            gradient, expected, guess = ctx.early
+            ctx.early = None  # handed out once: the caller owns it
             upstream = gradients[0].item()
             guess.learn(upstream)
             if upstream == expected:
                 return None, gradient, *nothing
         if all(gradient is None for gradient in gradients):
             return None, None, *nothing
-        x, *values = _unpacked(saved, ctx.others)
-        rest, kept = values[: len(nothing)], values[len(nothing) :]
+        x, *rest = _ByHand.arguments(ctx)
         if plain:
+            tensors = saved[1 + ctx.rule.tensors :]
+            kept = [value if tensor is None else tensor for tensor, value in zip(tensors, ctx.kept, strict=True)]
             gradient = ctx.rule.backward(gradients, kept or None, x, *rest)
         else:
             gradient = _through_formula(ctx.rule, gradients, x, rest)
@@ -113,15 +113,11 @@ class _ByHand(torch.autograd.Function):
     @staticmethod
     def arguments(ctx: Any) -> list[Any]:
         """What the rule was called with: for those who read a live graph."""
-        return _unpacked(ctx.saved_tensors, ctx.others)[: len(ctx.needs_input_grad) - 1]
+        return [*ctx.saved_tensors[: 1 + ctx.rule.tensors], *ctx.options]
 
 
 # `Function.apply` first looks for torch.func's wrappers, of which a plain tensor has none.
 _by_hand = super(torch.autograd.Function, _ByHand).apply
-
-
-def _unpacked(saved: tuple[Tensor | None, ...], others: list[Any]) -> list[Any]:
-    return [other if tensor is None else tensor for tensor, other in zip(saved, others, strict=True)]
 
 
 def _through_formula(rule: Rule, gradients: tuple[Tensor | None, ...], x: Tensor, rest: list[Any]) -> Tensor:

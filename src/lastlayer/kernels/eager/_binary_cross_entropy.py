@@ -197,4 +197,4 @@ def _part(factor: Tensor | None, block: tuple[slice, ...]) -> Tensor | None:
 
 binary_cross_entropy_elements = Elements(_losses, _total, _write)
 
-_RULE = _autograd.Rule(formula, _forward, _backward, "bce_with_logits")
+_RULE = _autograd.Rule(formula, _forward, _backward, "bce_with_logits", tensors=3)

@@ -217,4 +217,4 @@ def _flat(logits: Tensor, target: Tensor, options: Options) -> tuple[Tensor, Ten
     return z, t, guard_of(t, z.shape[1], options.ignore_index)
 
 
-_RULE = _autograd.Rule(formula, _forward, _backward, "cross_entropy")
+_RULE = _autograd.Rule(formula, _forward, _backward, "cross_entropy", tensors=2)

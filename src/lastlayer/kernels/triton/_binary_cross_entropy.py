@@ -146,4 +146,4 @@ def _backward(
     return result
 
 
-_RULE = _autograd.Rule(eager.formula, _forward, _backward, eager._RULE.name)
+_RULE = _autograd.Rule(eager.formula, _forward, _backward, eager._RULE.name, tensors=3)

@@ -200,4 +200,4 @@ def backward_rows(
         )
 
 
-_RULE = _autograd.Rule(formula, _forward, _backward, "cross_entropy")
+_RULE = _autograd.Rule(formula, _forward, _backward, "cross_entropy", tensors=2)
