@@ -212,7 +212,7 @@ def _layer(
     _checks.same_device(input=input, linear_weight=weight, linear_bias=bias)
     axes = tuple(weight.shape[:-1])
     device = input.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    autocast = _reduction.autocasts(device)
     _fits(input, weight, bias, axes, least=least, autocast=autocast)
     if autocast:
         half = torch.get_autocast_dtype(device)

@@ -40,9 +40,15 @@ def loss_dtype(input: Tensor) -> torch.dtype:
     """The dtype of `input`; under autocast the loss of half-precision logits is float32, as in PyTorch."""
     if input.dtype not in (torch.float16, torch.bfloat16):
         return input.dtype
-    device = input.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.float32 if autocast else input.dtype
+    return torch.float32 if autocasts(input.device.type) else input.dtype
+
+
+def autocasts(device: str) -> bool:
+    """Whether `torch.autocast` is on there; it is never on a type of device that it does not know, such as "meta"."""
+    try:
+        return torch.is_autocast_enabled(device)
+    except RuntimeError:  # Dynamo cannot trace torch.amp.is_autocast_available in every PyTorch
+        return False
 
 
 def empty_rule(empty: str) -> None:

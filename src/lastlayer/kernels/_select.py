@@ -47,7 +47,7 @@ def select(operation: str, tensor: Tensor, backend: str = "auto") -> Any:
     """
     if backend == "auto":
         if _is_compiling():  # follows formulas and compiles them itself; a loss is faster by a kernel
-            traced = operation in _TRACED and tensor.device.type == "cpu" and not torch.compiler.is_exporting()
+            traced = operation in _TRACED and tensor.device.type == "cpu" and not _is_exporting()
             return _function(cpu.traced if traced else eager, operation)
         return _function(BACKENDS[_best(operation, _device(tensor), tensor.dtype)], operation)
     if backend not in BACKENDS:
@@ -66,6 +66,11 @@ def _best(operation: str, device: str, dtype: torch.dtype) -> str:
 def reads_targets(operation: str, tensor: Tensor, backend: str) -> bool:
     """Whether what `select` returns for a plain tensor reads the targets itself: see `Options.read`."""
     return backend in ("auto", "cpu") and _best(operation, _device(tensor), tensor.dtype) == "cpu"
+
+
+def _is_exporting() -> bool:
+    # torch.compiler.is_exporting() returns this flag, but the Dynamo of PyTorch 2.11 takes it for True in every trace.
+    return getattr(torch.compiler, "_is_exporting_flag", False)
 
 
 def _device(tensor: Tensor) -> str:
