@@ -290,8 +290,8 @@ MUTANTS = (
     Mutant(
         "smoothing_not_halved",
         "kernels/eager/_binary_cross_entropy.py",
-        "return target * (1 - smoothing) + smoothing / 2 if smoothing else target",
-        "return target * (1 - smoothing) + smoothing if smoothing else target",
+        "return target * (1 - smoothing) + smoothing / 2 if counts(smoothing, 0.0) else target",
+        "return target * (1 - smoothing) + smoothing if counts(smoothing, 0.0) else target",
         "cross-entropy's smoothing with a class count of one",
         "tests/functional/test_derivatives.py::test_torch_func_agrees_with_autograd[bce none]",
     ),

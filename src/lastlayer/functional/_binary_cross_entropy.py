@@ -65,6 +65,7 @@ def binary_cross_entropy_with_logits(
     _factor("weight", weight, input)
     _factor("pos_weight", pos_weight, input)
     read = alike and kernels.reads_targets(name, input, backend) and not _needs_formula(target, weight, pos_weight)
+    read = read and _checks.are_numbers(focal_gamma, label_smoothing)
     if not read:
         _checks.probabilities(name, "target", target)
     dtype = torch.promote_types(input.dtype, target.dtype)

@@ -84,6 +84,7 @@ def cross_entropy(
     usual = weight is None and _checks.are_rows_and_indices(input, target)
     axis = 1 if usual else _check_tensors(input, target, weight, check)
     read = usual and check is not False and kernels.reads_targets("cross_entropy", input, backend)
+    read = read and _checks.are_numbers(label_smoothing, z_loss, softcap, temperature)
 
     dtype = _reduction.loss_dtype(input)
     guard: int | None = ignore_index

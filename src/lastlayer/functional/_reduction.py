@@ -45,9 +45,10 @@ def loss_dtype(input: Tensor) -> torch.dtype:
 
 def autocasts(device: str) -> bool:
     """Whether `torch.autocast` is on there; it is never on a type of device that it does not know, such as "meta"."""
+    # not torch.amp.is_autocast_available: the Dynamo of PyTorch 2.11 cannot trace it
     try:
         return torch.is_autocast_enabled(device)
-    except RuntimeError:  # Dynamo cannot trace torch.amp.is_autocast_available in every PyTorch
+    except RuntimeError:
         return False
 
 

@@ -5,7 +5,7 @@ gradients of features, weight and bias are computed in the forward where they wi
 there; otherwise (one upstream gradient per row, or a log-sum-exp that is used) a backward computes the logits again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from lastlayer.kernels import _memory
 from lastlayer.kernels._chunks import Sum, for_products, pieces, plan
+from lastlayer.kernels._options import numbers, tensors_of
 from lastlayer.kernels._plain import is_plain
 
 
@@ -95,11 +96,12 @@ class Loss(NamedTuple):
 
 def apply(loss: Loss, layer: Layer, *rest: Any) -> tuple[Tensor, ...]:
     """Compute `loss` by the shortest way that has the derivatives asked for."""
-    others = [value for value in rest if isinstance(value, Tensor)]
+    others = tensors_of(rest)
     differentiating = torch.is_grad_enabled()
     hidden = layer.features.device.type == "meta" or not is_plain(*layer, *others)
     if hidden or (differentiating and any(other.requires_grad for other in others)):
         return loss.formula(layer, *rest)
+    rest = (*(value if isinstance(value, Tensor) else numbers(value) for value in rest),)
     if differentiating and any(x is not None and x.requires_grad for x in layer):
         outputs: tuple[Tensor, ...] = _LinearByHand.apply(loss, *layer, *rest)
         return outputs
@@ -137,8 +139,8 @@ class _LinearByHand(torch.autograd.Function):
         nothing = (None,) * len(ctx.rest)
         if all(gradient is None for gradient in gradients):
             return None, None, None, None, *nothing
-        features, weight, bias = ctx.saved_tensors[:3]
-        layer, rest = Layer(features, weight, bias), _LinearByHand.arguments(ctx)
+        features, weight, bias, *saved = ctx.saved_tensors  # asked for once: a checkpoint hands them out once
+        layer, rest = Layer(features, weight, bias), _rest(ctx, saved)
         if torch.is_grad_enabled() or not is_plain(*gradients):
             return None, *_through_formula(ctx.loss, layer, ctx.wanted, gradients, rest), *nothing
         ready, ctx.ready = ctx.ready, None  # handed out once: the caller owns them, a second backward computes its own
@@ -150,10 +152,14 @@ class _LinearByHand(torch.autograd.Function):
     @staticmethod
     def arguments(ctx: Any) -> list[Any]:
         """What the loss was called with besides the layer: for those who read a live graph."""
-        rest = list(ctx.rest)
-        for place, tensor in zip(ctx.places, ctx.saved_tensors[3:], strict=True):
-            rest[place] = tensor
-        return rest
+        return _rest(ctx, ctx.saved_tensors[3:])
+
+
+def _rest(ctx: Any, saved: Sequence[Tensor]) -> list[Any]:
+    rest = list(ctx.rest)
+    for place, tensor in zip(ctx.places, saved, strict=True):
+        rest[place] = tensor
+    return rest
 
 
 def _scaled(gradient: Tensor | None, upstream: Tensor) -> Tensor | None:

@@ -1,9 +1,10 @@
 """What every backend of a loss is told besides its tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Options(NamedTuple):
@@ -20,8 +21,8 @@ class Options(NamedTuple):
     # index is this gives loss 0 and gradient 0 whatever its logits hold, and a row whose index names no class NaN.
     ignore_index: int | None = None
     with_lse: bool = True  # whether the log-sum-exp is asked for; a backend may return None where it is not
-    # All tensors are plain, only the logits may ask for a gradient, and the kernel itself reads the targets and raises
-    # OutOfRangeError where one is no target. Only backends of whom `kernels.reads_targets` says so are asked to.
+    # All tensors are plain, no option is one, only the logits may ask for a gradient, and the kernel itself reads the
+    # targets and raises OutOfRangeError where one is none: asked of backends of whom `kernels.reads_targets` says so.
     read: bool = False
 
 
@@ -33,6 +34,32 @@ class BinaryOptions(NamedTuple):
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
     read: bool = False  # as above: a target below 0 or above 1 is none
+
+
+_OPTIONS = (Options, BinaryOptions)
+
+
+def tensors_of(arguments: Iterable[object]) -> list[Tensor]:
+    """The tensors among the arguments of a function, and among its options: a temperature may be learnt."""
+    found: list[Tensor] = []
+    for value in arguments:
+        options: Iterable[object] = value if isinstance(value, _OPTIONS) else (value,)
+        found += [option for option in options if isinstance(option, Tensor)]
+    return found
+
+
+def counts(option: object, default: float) -> bool:
+    """Whether an option changes anything; a tensor does though it equal the default, for it may ask for a gradient."""
+    return isinstance(option, Tensor) or option != default
+
+
+def numbers(options: Any) -> Any:
+    """An option, or all of them, with plain numbers for tensors of one: what changes later changes no backward."""
+    if isinstance(options, Tensor):
+        return options.item()
+    if isinstance(options, _OPTIONS) and tensors_of((options,)):
+        return type(options)(*map(numbers, options))
+    return options
 
 
 class OutOfRangeError(Exception):

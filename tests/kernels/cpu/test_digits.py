@@ -131,3 +131,20 @@ def test_bfloat16_rounds_a_tie_to_even():
     target = torch.zeros(3, dtype=torch.bfloat16)
     functional.binary_cross_entropy_with_logits(x, target, weight, reduction="sum", backend="cpu").backward()
     assert x.grad.tolist() == [0.5, 0.5 + 2**-7, 0.5 + 2**-8]
+
+
+@pytest.mark.parametrize("function", ["sigmoid", "logit", "softmax"])
+def test_every_bfloat16_is_rounded_once(function):
+    """Those below the smallest normal number too, which an instruction that rounds takes for 0."""
+    x = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    if function == "softmax":
+        x = torch.stack([x[x.isfinite()], torch.zeros_like(x[x.isfinite()])])
+        found, exact = functional.softmax(x, 0, backend="cpu"), x.double().softmax(0)
+    else:
+        found, exact = getattr(functional, function)(x, backend="cpu"), getattr(torch, function)(x.double())
+    assert torch.equal(found.isnan(), exact.isnan())
+    found, exact = found[exact.isfinite()].double(), exact[exact.isfinite()]
+    exponents = (torch.frexp(exact).exponent - 8).clamp(min=-133)
+    assert ((found - exact).abs() / torch.ldexp(torch.ones_like(exact), exponents)).max() <= 0.501
+    if function != "logit":
+        assert ((exact > 2.0**-132) & (exact < 2.0**-126)).sum() >= 8

@@ -256,3 +256,23 @@ def test_a_loss_that_nobody_differentiates_keeps_nothing(loss, shape):
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("shape", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+def test_a_loss_that_is_held_keeps_no_gradient(loss, shape):
+    z, *targets = rows(shape)
+    for create_graph in (False, True):
+        value = loss(z, *targets)
+        torch.autograd.grad(value, z, create_graph=create_graph)
+        assert value.grad_fn.early is None
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+def test_what_is_remembered_of_a_call_holds_none_of_its_tensors(loss):
+    given = rows((37, 11))  # a shape of its own: what is remembered of it is made here
+    loss(*given, label_smoothing=0.125)
+    alive = [weakref.ref(tensor) for tensor in given]
+    del given
+    gc.collect()
+    assert [ref() for ref in alive] == [None, None, None]

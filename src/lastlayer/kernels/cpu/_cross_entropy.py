@@ -246,7 +246,7 @@ def _planned(key: tuple[object, ...], threads: int, x: Tensor, target: Tensor, o
     sums, saved = 8 * (_SUMS * call.tasks + 1), 16 * call.rows
     places, room = {16: 0, 13: sums, 17: sums + saved}, sums + saved + size * threads
     kernel = _compile.kernel("cross_entropy.both", *call.spec)
-    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room, places, threads, call.alive))
+    return _PLANS.put(key, Plan(kernel, _WORDS.pack(*words), room, places, threads, call.alive[-1]))
 
 
 def _weighed(call: _Call) -> float:

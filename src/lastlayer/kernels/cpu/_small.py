@@ -94,11 +94,10 @@ class Table(dict[tuple[object, ...], Value]):
     """What is remembered of calls by what it depends on; too many different ones push all of them out."""
 
     def put(self, key: tuple[object, ...], value: Value) -> Value:
-        """Remember and return it, unless the key holds a tensor: that equals itself, changed or not."""
+        """Remember and return it."""
         if len(self) >= _MOST:
             self.clear()
-        if not any(isinstance(option, Tensor) for part in key if isinstance(part, tuple) for option in part):
-            self[key] = value
+        self[key] = value
         return value
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from lastlayer.kernels._options import BinaryOptions, Options
+from lastlayer.kernels._options import BinaryOptions, Options, tensors_of
 from lastlayer.kernels.cpu import _binary_cross_entropy as binary
 from lastlayer.kernels.cpu import _compile
 from lastlayer.kernels.cpu import _cross_entropy as dense
@@ -34,6 +34,8 @@ _COMPOSITE = "CompositeImplicitAutograd"
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None, options: Options) -> tuple[Tensor, Tensor]:
     """As in kernels.eager."""
+    if tensors_of((options,)):
+        return dense_formula.cross_entropy(logits, target, weight, options)
     wide = None if weight is None else weight.to(torch.float64)
     loss, lse = torch.ops.lastlayer.cross_entropy(logits, target, wide, *options[:8])
     return loss, lse
@@ -43,6 +45,8 @@ def binary_cross_entropy_with_logits(
     logits: Tensor, target: Tensor, weight: Tensor | None, pos_weight: Tensor | None, options: BinaryOptions
 ) -> Tensor:
     """As in kernels.eager."""
+    if tensors_of((options,)):
+        return binary_formula.binary_cross_entropy_with_logits(logits, target, weight, pos_weight, options)
     loss: Tensor = torch.ops.lastlayer.binary_cross_entropy_with_logits(
         logits, target, weight, pos_weight, *options[:4]
     )

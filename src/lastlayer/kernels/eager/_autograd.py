@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer.kernels._options import numbers, tensors_of
 from lastlayer.kernels._plain import is_plain
 
 
@@ -47,20 +48,23 @@ class Rule(NamedTuple):
     # (x, *rest, wanted) -> both at once where that is shorter, else None. Where it was taken and another gradient comes
     # than was guessed, the backward gets None for what was kept.
     early: Callable[..., Early | None] = lambda *arguments: None
-    tensors: int = 0  # so many come first in `rest`: each a tensor or None
+    tensors: int = 0  # so many come first in `rest`, each a tensor or None; behind them are options, as plain numbers
 
 
 def apply(rule: Rule, x: Tensor, *rest: Any, plain: bool = False) -> tuple[Tensor, ...]:
     """Compute `rule` at `x` by the shortest way that has the derivatives asked for.
 
-    `plain` says that the caller has found all tensors so, and that only `x` may ask for a gradient.
+    `plain` says that the caller has found all tensors so, none among the options, and that only `x` may ask for a
+    gradient.
     """
     if not plain:
-        others = [value for value in rest if isinstance(value, Tensor)]
+        others = tensors_of(rest)
         if not is_plain(x, *others):
             return rule.formula(x, *rest)
         if torch.is_grad_enabled() and any(other.requires_grad for other in others):
             return rule.formula(x, *rest)
+        if len(others) > 0:
+            rest = *rest[: rule.tensors], *map(numbers, rest[rule.tensors :])
     if x.requires_grad and torch.is_grad_enabled():
         outputs: tuple[Tensor, ...] = _by_hand(rule, x, *rest)
         return outputs
@@ -81,30 +85,30 @@ class _ByHand(torch.autograd.Function):
         ctx.rule, ctx.options = rule, rest[rule.tensors :]
         # Tensors are saved, not merely referred to: PyTorch then notices when one is changed before the backward.
         ctx.kept = [None if isinstance(value, Tensor) else value for value in kept] if kept else ()
-        tensors = [value if isinstance(value, Tensor) else None for value in kept] if kept else ()
-        ctx.save_for_backward(x, *rest[: rule.tensors], *tensors)
+        of_kept = [value if isinstance(value, Tensor) else None for value in kept] if kept else ()
+        ctx.save_for_backward(x, *rest[: rule.tensors], *of_kept)
         ctx.set_materialize_grads(False)
         return outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors  # raises where one has changed
+        saved = ctx.saved_tensors  # raises where one has changed; asked for once: a checkpoint hands them out once
+        early, ctx.early = ctx.early, None  # the caller owns what is handed out
         # With create_graph=True the gradient itself will be differentiated; with is_grads_batched=True it is vmapped.
         plain = is_plain(*gradients) and not torch.is_grad_enabled()
         nothing = (None,) * (ctx.rule.tensors + len(ctx.options))
-        if ctx.early is not None and plain and gradients[0] is not None:  # the only one
-            gradient, expected, guess = ctx.early
-            ctx.early = None  # handed out once: the caller owns it
+        if early is not None and plain and gradients[0] is not None:  # the only one
+            gradient, expected, guess = early
             upstream = gradients[0].item()
             guess.learn(upstream)
             if upstream == expected:
                 return None, gradient, *nothing
         if all(gradient is None for gradient in gradients):
             return None, None, *nothing
-        x, *rest = _ByHand.arguments(ctx)
+        x, *rest = _arguments(ctx, saved)
         if plain:
-            tensors = saved[1 + ctx.rule.tensors :]
-            kept = [value if tensor is None else tensor for tensor, value in zip(tensors, ctx.kept, strict=True)]
+            of_kept = saved[1 + ctx.rule.tensors :]
+            kept = [value if tensor is None else tensor for tensor, value in zip(of_kept, ctx.kept, strict=True)]
             gradient = ctx.rule.backward(gradients, kept or None, x, *rest)
         else:
             gradient = _through_formula(ctx.rule, gradients, x, rest)
@@ -113,7 +117,11 @@ class _ByHand(torch.autograd.Function):
     @staticmethod
     def arguments(ctx: Any) -> list[Any]:
         """What the rule was called with: for those who read a live graph."""
-        return [*ctx.saved_tensors[: 1 + ctx.rule.tensors], *ctx.options]
+        return _arguments(ctx, ctx.saved_tensors)
+
+
+def _arguments(ctx: Any, saved: tuple[Tensor, ...]) -> list[Any]:
+    return [*saved[: 1 + ctx.rule.tensors], *ctx.options]
 
 
 # `Function.apply` first looks for torch.func's wrappers, of which a plain tensor has none.

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import BinaryOptions, Elements
+from lastlayer.kernels._options import BinaryOptions, Elements, counts
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._sigmoid import stable_sigmoid, wide_softplus
 from lastlayer.kernels.eager._softmax import blocks
@@ -50,7 +50,7 @@ def binary_cross_entropy(
     yes = _surprisal(p, lambda inside: -torch.log(torch.where(inside, p, 1.0)))
     no = _surprisal(1 - p, lambda inside: -torch.log1p(-torch.where(inside, p, 0.0)))
     loss = y * yes + (1 - y) * no
-    if options.focal_gamma:
+    if counts(options.focal_gamma, 0.0):
         focus = p * (1 - y) + (1 - p) * y
         at_end = focus == 0  # the answer is certain and right: the loss is 0, and so is its slope
         loss = loss * torch.where(at_end, 0.0, torch.where(at_end, 1.0, focus) ** options.focal_gamma)
@@ -71,7 +71,7 @@ def _formula(
 ) -> tuple[Tensor]:
     x = wide(logits)
     loss = _unweighted(x, y, pos_weight)
-    if options.focal_gamma:
+    if counts(options.focal_gamma, 0.0):
         loss = loss * torch.exp(options.focal_gamma * _log_focus(x, y))
     return (_reduced(loss if weight is None else share(weight, loss), options),)
 
@@ -149,7 +149,7 @@ def _reduced(loss: Tensor, options: BinaryOptions) -> Tensor:
 
 
 def _smooth(target: Tensor, smoothing: float) -> Tensor:
-    return target * (1 - smoothing) + smoothing / 2 if smoothing else target
+    return target * (1 - smoothing) + smoothing / 2 if counts(smoothing, 0.0) else target
 
 
 # For a chunk (rows, columns) of plain logits whose weights have its shape: block by block, in little memory.

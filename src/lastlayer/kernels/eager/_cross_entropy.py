@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import Options
+from lastlayer.kernels._options import Options, counts
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._rows import Slice, Stats, losses, of_class, row_scale, slope, smooth, stats
 from lastlayer.kernels.eager._softmax import log_sum_exp, shift
@@ -102,9 +102,9 @@ def _loss_per_row(below: Tensor, log_sum: Tensor, target: Tensor, weight: Tensor
     loss = (log_sum - below.gather(-1, target.unsqueeze(-1))).squeeze(-1)
     if weight is not None:
         loss = share(of_class(weight, target), loss)
-    if not smoothing:
+    if not counts(smoothing, 0.0):
         return loss
-    uniform = torch.full((), smoothing / below.shape[-1], dtype=below.dtype, device=below.device)
+    uniform = torch.as_tensor(smoothing / below.shape[-1], dtype=below.dtype, device=below.device)
     return (1 - smoothing) * loss + _expected(log_sum - below, uniform, weight)
 
 
@@ -118,7 +118,7 @@ def reduced(
 ) -> Tensor:
     """The reduced loss in its own dtype, the z-loss included."""
     total = _reduced(loss, _row_weight(target, weight, guard), guard, options)
-    if options.z_loss:
+    if counts(options.z_loss, 0.0):
         total = total + _reduced(options.z_loss * lse**2, None, guard, options)
     return total.to(options.dtype)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lastlayer.kernels._options import Options, Rows
+from lastlayer.kernels._options import Options, Rows, counts
 from lastlayer.kernels.eager._softmax import adjusted, blocks, row, terms_from
 from lastlayer.kernels.eager._wide import share, summed, wide
 
@@ -77,7 +77,7 @@ def _mass(target: Tensor, part: Slice, options: Options, like: Tensor) -> Tensor
 
 def smooth(probabilities: Tensor, smoothing: float, classes: int) -> Tensor:
     """(1 − ε) · q + ε / classes."""
-    return probabilities * (1 - smoothing) + smoothing / classes if smoothing else probabilities
+    return probabilities * (1 - smoothing) + smoothing / classes if counts(smoothing, 0.0) else probabilities
 
 
 def merge(one: Stats, other: Stats) -> Stats:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lastlayer.kernels._options import counts
 from lastlayer.kernels.eager import _autograd
 from lastlayer.kernels.eager._wide import rounding_error, summed, wide, widest
 
@@ -55,7 +56,7 @@ def adjusted(logits: Tensor, softcap: float | None = None, temperature: float = 
     u = wide(logits)
     if softcap is not None:
         u = softcap * torch.tanh(u / softcap)
-    return u if temperature == 1.0 else u / temperature
+    return u / temperature if counts(temperature, 1.0) else u
 
 
 class Shifted(NamedTuple):
@@ -77,7 +78,7 @@ def shift(z: Tensor, dim: int = -1, softcap: float | None = None, temperature: f
     """
     u = adjusted(z, softcap, temperature)
     top, where = u.max(dim=dim, keepdim=True)
-    largest = torch.zeros_like(u, dtype=torch.bool).scatter(dim, where, True)
+    largest = torch.zeros_like(u, dtype=torch.bool).scatter(dim, where, 1)
     fixed = top.detach()
     sum_of_others = torch.exp(u.detach() - fixed).masked_fill(largest, 0.0).sum(dim, keepdim=True)
     confident = (sum_of_others < 1) & torch.isfinite(fixed)  # a largest logit of ±inf has no distances: inf − inf
