@@ -43,8 +43,11 @@ def tensors_of(arguments: Iterable[object]) -> list[Tensor]:
     """The tensors among the arguments of a function, and among its options: a temperature may be learnt."""
     found: list[Tensor] = []
     for value in arguments:
-        options: Iterable[object] = value if isinstance(value, _OPTIONS) else (value,)
-        found += [option for option in options if isinstance(option, Tensor)]
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, _OPTIONS):
+            options: Iterable[object] = value
+            found += [option for option in options if isinstance(option, Tensor)]
     return found
 
 

@@ -61,9 +61,9 @@ def apply(rule: Rule, x: Tensor, *rest: Any, plain: bool = False) -> tuple[Tenso
         others = tensors_of(rest)
         if not is_plain(x, *others):
             return rule.formula(x, *rest)
-        if torch.is_grad_enabled() and any(other.requires_grad for other in others):
-            return rule.formula(x, *rest)
-        if len(others) > 0:
+        if others:
+            if torch.is_grad_enabled() and any(other.requires_grad for other in others):
+                return rule.formula(x, *rest)
             rest = *rest[: rule.tensors], *map(numbers, rest[rule.tensors :])
     if x.requires_grad and torch.is_grad_enabled():
         outputs: tuple[Tensor, ...] = _by_hand(rule, x, *rest)
