@@ -40,6 +40,7 @@ def test_what_was_saved_is_asked_for_once(function):
 
 
 @EACH
+@pytest.mark.unchecked  # in a trace of torch.jit the sizes are tensors, of which the type checker cannot say anything
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit.trace")
 @pytest.mark.parametrize("by", ["torch.jit", "make_fx"])
 def test_a_trace_holds_no_numbers_of_its_example(function, by):
@@ -70,6 +71,12 @@ LEARNT = {  # at its default an option changes nothing, but its slope does
     "bce smoothing": (binary, "label_smoothing", 0.1),
     "linear": (lambda z, **options: ours.linear_cross_entropy(z, MATRIX, INDEX, **options), "temperature", 1.0),
     "linear softcap": (lambda z, **options: ours.linear_cross_entropy(z, MATRIX, INDEX, **options), "softcap", 3.0),
+    "linear smoothing": (
+        lambda z, **options: ours.linear_cross_entropy(z, MATRIX, INDEX, **options),
+        "label_smoothing",
+        0.1,
+    ),
+    "linear z-loss": (lambda z, **options: ours.linear_cross_entropy(z, MATRIX, INDEX, **options), "z_loss", 0.2),
     "linear binary": (
         lambda z, **options: ours.linear_binary_cross_entropy(z, MATRIX, WIDE, **options),
         "focal_gamma",
@@ -99,6 +106,25 @@ def test_an_option_that_changes_later_changes_no_gradient(function, option, valu
     torch.testing.assert_close(*(torch.autograd.grad(f.sum(), z)[0] for f in (found, expected)), rtol=1e-12, atol=0)
 
 
+@LEARNS
+@pytest.mark.unchecked  # the annotations say less than is taken: no axes
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_an_option_of_one_axis_is_a_number(function, option, value, backend):
+    z = logits().requires_grad_()
+    expected = function(z, backend=backend, **{option: value})
+    found = function(z, backend=backend, **{option: torch.full((1,), value, dtype=torch.float64)})
+    assert found.shape == expected.shape
+    torch.testing.assert_close(*(torch.autograd.grad(f.sum(), z)[0] for f in (found, expected)), rtol=1e-12, atol=0)
+
+
+def test_a_batch_of_temperatures():
+    z, temperatures = logits(), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    found = torch.vmap(lambda t: ours.cross_entropy(z, INDEX, temperature=t))(temperatures)
+    expected = [ours.cross_entropy(z, INDEX, temperature=float(t)) for t in temperatures]
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-12, atol=0)
+
+
+@pytest.mark.unchecked  # torch.compile cannot trace through the run-time type checker
 @pytest.mark.parametrize("option", ["temperature", "label_smoothing"])
 def test_an_option_is_learnt_in_a_compiled_program(option):
     z, number = logits(), torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
@@ -106,7 +132,7 @@ def test_an_option_is_learnt_in_a_compiled_program(option):
     def loss(z, number):
         return ours.cross_entropy(z, INDEX, **{option: number})
 
-    found = torch.compile(loss, backend="aot_eager")(z, number)
+    found = torch.compile(loss, backend="aot_eager", fullgraph=True)(z, number)
     torch.testing.assert_close(
         *(torch.autograd.grad(f, number)[0] for f in (found, loss(z, number))), rtol=1e-12, atol=0
     )

@@ -299,6 +299,22 @@ MUTANTS = (
         "tests/functional/test_bad_input.py::test_raises_where_pytorch_does_not[NaN weight]",
     ),
     Mutant(
+        "axes_of_a_number_kept",
+        "functional/_options.py",
+        "return value.reshape(()) if isinstance(value, Tensor) else value",
+        "return value",
+        "a parameter of shape (1,) is what many learn a temperature with, and gives the loss an axis",
+        "tests/functional/test_followers.py::test_an_option_of_one_axis_is_a_number",
+    ),
+    Mutant(
+        "learnt_numbers_taken_as_plain",
+        "functional/_options.py",
+        "        if isinstance(option, Tensor):\n            return False\n",
+        "        if isinstance(option, str):\n            return False\n",
+        "at its default a temperature that is learnt would get no gradient",
+        "tests/functional/test_followers.py::test_an_option_is_learnt",
+    ),
+    Mutant(
         "multi_label_head_without_options",
         "nn/heads.py",
         "            linear_bias=self.linear.bias,\n            pos_weight=self.pos_weight,\n            reduction=reduction,\n"

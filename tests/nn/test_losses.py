@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import math
 
 import pytest
 import torch
@@ -180,3 +181,20 @@ def test_linear_cross_entropy_loss_checks_its_options():
         nn.LinearCrossEntropyLoss(5, 4, weight=torch.ones(3))
     with pytest.raises(RuntimeError, match="range"):
         nn.LinearCrossEntropyLoss(5, 4, label_smoothing=1.5)
+
+
+@pytest.mark.parametrize("axes", [(), pytest.param((1,), marks=pytest.mark.unchecked)])
+def test_a_temperature_is_learnt(axes):
+    temperature = torch.nn.Parameter(torch.full(axes, 1.5))
+    loss = nn.CrossEntropyLoss(temperature=temperature)
+    assert list(loss.parameters()) == [temperature]
+    logits, target = torch.tensor([[2.0, 0.0], [1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1, 0])
+    optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
+    for _ in range(200):
+        optimizer.zero_grad()
+        value = loss(logits, target)
+        value.backward()
+        optimizer.step()
+    # where the slope is 0: σ(−2s)·2·2 = σ(s)·1 with s = 1 / T
+    s = 1 / float(temperature.detach())
+    torch.testing.assert_close(4 / (1 + math.exp(2 * s)), 1 / (1 + math.exp(-s)), rtol=1e-3, atol=0)

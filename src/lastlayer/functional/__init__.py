@@ -8,6 +8,7 @@ from lastlayer.functional._cross_entropy import cross_entropy, nll_loss
 from lastlayer.functional._information import cross_entropy_of, entropy, kl_div, kl_divergence, surprisal
 from lastlayer.functional._linear import linear_binary_cross_entropy, linear_cross_entropy
 from lastlayer.functional._one_hot import hardmax, one_hot
+from lastlayer.functional._options import Number
 from lastlayer.functional._reduction import Empty, Loss, Reduction
 from lastlayer.functional._sigmoid import logit, logsigmoid, sigmoid, softplus
 from lastlayer.functional._softmax import log_softmax, logsumexp, softmax, softmin
@@ -41,5 +42,6 @@ __all__ = [
     # types of arguments and results
     "Empty",
     "Loss",
+    "Number",
     "Reduction",
 ]

@@ -1,12 +1,15 @@
 """Binary cross-entropy: one yes-or-no question per element."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lastlayer import kernels
 from lastlayer.errors import ShapeError
-from lastlayer.functional import _checks, _reduction
+from lastlayer.functional import _checks, _options, _reduction
+from lastlayer.functional._options import Number
 from lastlayer.functional._reduction import Reduction
 
 
@@ -19,8 +22,8 @@ def binary_cross_entropy_with_logits(
     reduction: Reduction = "mean",
     pos_weight: Float[Tensor, "..."] | None = None,
     *,
-    focal_gamma: float = 0.0,
-    label_smoothing: float = 0.0,
+    focal_gamma: Number = 0.0,
+    label_smoothing: Number = 0.0,
     backend: str = "auto",
 ) -> Float[Tensor, "..."]:
     r"""Surprise at yes-or-no answers, in nats, from logits: −y log σ(z) − (1 − y) log(1 − σ(z)).
@@ -37,7 +40,8 @@ def binary_cross_entropy_with_logits(
         reduction: "none", "sum" or "mean" (over all elements).
         pos_weight: Factor of the "yes" term, broadcast to `input`: > 1 trades precision for recall.
         focal_gamma: γ ≥ 0: multiply each element by (1 − p_t)^γ, p_t being the probability of the right answer.
-        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2.
+        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2. Both may be tensors of one number, which
+            get their gradient.
         backend: "auto", or the name of one backend (`lastlayer.kernels.BACKENDS`).
 
     Returns:
@@ -57,19 +61,20 @@ def binary_cross_entropy_with_logits(
     """
     how = _reduction.choose(reduction, size_average, reduce)
     name = "binary_cross_entropy_with_logits"
-    if (focal_gamma, label_smoothing) != (0.0, 0.0):
-        _option_numbers(focal_gamma, label_smoothing)
+    given = focal_gamma, label_smoothing
+    plain = _options.are_plain(given)
+    numbers: tuple[Any, Any] = _USUAL if plain and given == _USUAL else _options.binary_cross_entropy(*given)
     alike = _checks.are_alike(input, target)
     if not alike:
         _same_shape(name, input, target, "Target size ({}) must be the same as input size ({})")
     _factor("weight", weight, input)
     _factor("pos_weight", pos_weight, input)
-    read = alike and kernels.reads_targets(name, input, backend) and not _needs_formula(target, weight, pos_weight)
-    read = read and _checks.are_numbers(focal_gamma, label_smoothing)
+    read = alike and plain and kernels.reads_targets(name, input, backend)
+    read = read and not _needs_formula(target, weight, pos_weight)
     if not read:
         _checks.probabilities(name, "target", target)
     dtype = torch.promote_types(input.dtype, target.dtype)
-    options = kernels.BinaryOptions(dtype, how, focal_gamma, label_smoothing, read)
+    options = kernels.BinaryOptions(dtype, how, *numbers, read)
     compute = kernels.select(name, input, backend)
     try:
         loss: Tensor = compute(input, target, weight, pos_weight, options)
@@ -77,6 +82,9 @@ def binary_cross_entropy_with_logits(
     except kernels.OutOfRangeError:
         pass  # left first, so that there is one error and not one during another
     raise _checks.improbable(name, "target", target)
+
+
+_USUAL = (0.0, 0.0)  # numbers that need no check
 
 
 def _needs_formula(*tensors: Tensor | None) -> bool:
@@ -93,8 +101,8 @@ def binary_cross_entropy(
     reduce: bool | None = None,
     reduction: Reduction = "mean",
     *,
-    focal_gamma: float = 0.0,
-    label_smoothing: float = 0.0,
+    focal_gamma: Number = 0.0,
+    label_smoothing: Number = 0.0,
     backend: str = "auto",
 ) -> Float[Tensor, "..."]:
     r"""Surprise at yes-or-no answers, in nats, from probabilities: −y log p − (1 − y) log(1 − p).
@@ -110,7 +118,8 @@ def binary_cross_entropy(
         reduce: Deprecated in PyTorch; use `reduction`.
         reduction: "none", "sum" or "mean" (over all elements).
         focal_gamma: γ ≥ 0: multiply each element by (1 − p_t)^γ, p_t being the probability of the right answer.
-        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2.
+        label_smoothing: ε in [0, 1]: the target becomes y(1 − ε) + ε / 2. Both may be tensors of one number, which
+            get their gradient.
         backend: "auto", or the name of one backend.
 
     Returns:
@@ -131,11 +140,12 @@ def binary_cross_entropy(
     _same_shape(
         name, input, target, "Using a target size ({}) that is different to the input size ({}) is not supported"
     )
-    _options(input, weight, focal_gamma, label_smoothing)
+    numbers = _options.binary_cross_entropy(focal_gamma, label_smoothing)
+    _factor("weight", weight, input)
     _checks.probabilities(name, "input", input)
     _checks.probabilities(name, "target", target)
     loss: Tensor = kernels.select("binary_cross_entropy", input, backend)(
-        input, target, weight, kernels.BinaryOptions(input.dtype, how, focal_gamma, label_smoothing)
+        input, target, weight, kernels.BinaryOptions(input.dtype, how, *numbers)
     )
     return loss
 
@@ -151,16 +161,6 @@ def _same_shape(function: str, input: Tensor, target: Tensor, wording: str) -> N
     elif target.numel() == input.numel() and 1 in target.shape:
         advice = f"Drop the extra axis: target.squeeze({list(target.shape).index(1)})."
     raise ShapeError(f"{wording.format(target.shape, input.shape)}. {advice}")
-
-
-def _options(input: Tensor, weight: Tensor | None, focal_gamma: float, label_smoothing: float) -> None:
-    _option_numbers(focal_gamma, label_smoothing)
-    _factor("weight", weight, input)
-
-
-def _option_numbers(focal_gamma: float, label_smoothing: float) -> None:
-    _checks.at_least_zero("focal_gamma", focal_gamma)
-    _checks.fraction("label_smoothing", label_smoothing)
 
 
 def _factor(name: str, factor: Tensor | None, input: Tensor) -> None:

@@ -47,14 +47,6 @@ def are_alike(input: object, target: object) -> bool:
     )
 
 
-def are_numbers(*options: object) -> bool:
-    """Whether no option is a tensor, which may ask for a gradient."""
-    for option in options:  # noqa: SIM110 - a generator takes three times as long
-        if isinstance(option, Tensor):
-            return False
-    return True
-
-
 def is_floating_tensor(value: object) -> bool:
     """Whether `is_floating` would find nothing."""
     return isinstance(value, Tensor) and value.is_floating_point()
@@ -316,24 +308,6 @@ def improbable(function: str, name: str, tensor: Tensor) -> ProbabilityError:
         f"all elements of {name} should be between 0 and 1: {function} found values from {low:.4g} to {high:.4g}. "
         f"{advice}"
     )
-
-
-def fraction(name: str, value: float) -> None:
-    """`value` lies in [0, 1]."""
-    if not 0.0 <= value <= 1.0:
-        raise OptionError(f"{name} must be between 0.0 and 1.0. Got: {value}")
-
-
-def positive(name: str, value: float | None) -> None:
-    """`value` is None or a positive finite number."""
-    if value is not None and not 0.0 < value < float("inf"):
-        raise OptionError(f"{name} must be a positive finite number. Got: {value}")
-
-
-def at_least_zero(name: str, value: float) -> None:
-    """`value` is a finite number and not negative."""
-    if not 0.0 <= value < float("inf"):
-        raise OptionError(f"{name} must be a finite number, 0 or more. Got: {value}")
 
 
 def _name(tensor: Tensor) -> str:

@@ -1,11 +1,14 @@
 """Cross-entropy and negative log-likelihood: what the model's belief costs at the true class."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from lastlayer import kernels
-from lastlayer.functional import _checks, _reduction
+from lastlayer.functional import _checks, _options, _reduction
+from lastlayer.functional._options import Number
 from lastlayer.functional._reduction import Empty, Loss, Reduction
 
 
@@ -17,11 +20,11 @@ def cross_entropy(
     ignore_index: int = -100,
     reduce: bool | None = None,
     reduction: Reduction = "mean",
-    label_smoothing: float = 0.0,
+    label_smoothing: Number = 0.0,
     *,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: float = 1.0,
+    z_loss: Number = 0.0,
+    softcap: Number | None = None,
+    temperature: Number = 1.0,
     return_lse: bool = False,
     empty: Empty = "nan",
     check: bool | None = None,
@@ -45,7 +48,8 @@ def cross_entropy(
         z_loss: Adds z_loss · (log Σⱼ exp uⱼ)² per row, which holds the normaliser near 1. Class weights do not
             apply to it, and "mean" divides it by the rows that are not ignored.
         softcap: Replace each logit by softcap · tanh(z / softcap).
-        temperature: Then divide it by this: u = softcap·tanh(z / softcap) / temperature.
+        temperature: Then divide it by this: u = softcap·tanh(z / softcap) / temperature. This and the three numbers
+            above may be tensors of one number, which get their gradient: a temperature can be learnt.
         return_lse: Return (loss, lse), lse being log Σⱼ exp uⱼ per row in float32 or better, differentiable.
         empty: The mean when every row is ignored: "nan" as in PyTorch (its gradient is 0), or "zero".
         check: Read the indices and raise on a bad one. None reads them on the CPU, where that is free; elsewhere a
@@ -74,17 +78,14 @@ def cross_entropy(
     arXiv:2204.02311.
     """
     how = _reduction.choose(reduction, size_average, reduce)
-    if (label_smoothing, z_loss, softcap, temperature, empty) != _USUAL:
-        _reduction.empty_rule(empty)
-        _checks.fraction("label_smoothing", label_smoothing)
-        _checks.at_least_zero("z_loss", z_loss)
-        _checks.positive("softcap", softcap)
-        _checks.positive("temperature", temperature)
+    _reduction.empty_rule(empty)
+    given = label_smoothing, z_loss, softcap, temperature
+    plain = _options.are_plain(given)
+    numbers: tuple[Any, Any, Any, Any] = _USUAL if plain and given == _USUAL else _options.cross_entropy(*given)
     # Tensors of which nothing is left to check; where `read`, not even the indices: the kernel meets them anyway.
     usual = weight is None and _checks.are_rows_and_indices(input, target)
     axis = 1 if usual else _check_tensors(input, target, weight, check)
-    read = usual and check is not False and kernels.reads_targets("cross_entropy", input, backend)
-    read = read and _checks.are_numbers(label_smoothing, z_loss, softcap, temperature)
+    read = usual and plain and check is not False and kernels.reads_targets("cross_entropy", input, backend)
 
     dtype = _reduction.loss_dtype(input)
     guard: int | None = ignore_index
@@ -96,7 +97,7 @@ def cross_entropy(
     elif not read:
         guard = _checks.index_target(input, target, axis, ignore_index, check)
         target = _indices(input, target)
-    options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard, return_lse, read)
+    options = kernels.Options(dtype, how, *numbers, empty, guard, return_lse, read)
     compute = kernels.select("cross_entropy", input, backend)
     loss: Tensor
     lse: Tensor
@@ -108,7 +109,7 @@ def cross_entropy(
     raise _checks.unnamed(target, input.shape[axis], ignore_index)
 
 
-_USUAL = (0.0, 0.0, None, 1.0, "nan")  # options that need no check
+_USUAL = (0.0, 0.0, None, 1.0)  # numbers that need no check
 
 
 def _check_tensors(input: Tensor, target: Tensor, weight: Tensor | None, check: bool | None) -> int:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from lastlayer import kernels
 from lastlayer.errors import ShapeError
-from lastlayer.functional import _checks, _reduction
+from lastlayer.functional import _checks, _options, _reduction
+from lastlayer.functional._options import Number
 
 
 def surprisal(p: Float[Tensor, "*shape"], *, backend: str = "auto") -> Float[Tensor, "*shape"]:
@@ -37,7 +38,7 @@ def surprisal(p: Float[Tensor, "*shape"], *, backend: str = "auto") -> Float[Ten
 
 
 def entropy(
-    logits: Float[Tensor, "..."], dim: int = -1, *, temperature: float = 1.0, backend: str = "auto"
+    logits: Float[Tensor, "..."], dim: int = -1, *, temperature: Number = 1.0, backend: str = "auto"
 ) -> Float[Tensor, "..."]:
     r"""Expected surprise of a distribution under itself: H(p) = −Σⱼ pⱼ log pⱼ with p = softmax(logits), in nats.
 
@@ -61,7 +62,7 @@ def entropy(
     Source: Shannon 1948.
     """
     _checks.is_floating("entropy", logits=logits)
-    _checks.positive("temperature", temperature)
+    temperature = _options.positive("temperature", temperature)
     result: Tensor = kernels.select("entropy", logits, backend)(logits, _checks.dimension(logits, dim), temperature)
     return result
 

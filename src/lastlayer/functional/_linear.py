@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lastlayer import kernels
 from lastlayer.errors import DtypeError, ShapeError
-from lastlayer.functional import _checks, _reduction, _sparse
+from lastlayer.functional import _checks, _options, _reduction, _sparse
+from lastlayer.functional._options import Number
 from lastlayer.functional._reduction import Empty, Loss, Reduction
 
 
@@ -23,10 +24,10 @@ def linear_cross_entropy(
     weight: Float[Tensor, " classes"] | None = None,
     reduction: Reduction = "mean",
     ignore_index: int | None = None,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    softcap: float | None = None,
-    temperature: float = 1.0,
+    label_smoothing: Number = 0.0,
+    z_loss: Number = 0.0,
+    softcap: Number | None = None,
+    temperature: Number = 1.0,
     return_lse: bool = False,
     empty: Empty = "nan",
     check: bool | None = None,
@@ -72,10 +73,7 @@ def linear_cross_entropy(
     """
     how = _reduction.choose(reduction, None, None)
     _reduction.empty_rule(empty)
-    _checks.fraction("label_smoothing", label_smoothing)
-    _checks.at_least_zero("z_loss", z_loss)
-    _checks.positive("softcap", softcap)
-    _checks.positive("temperature", temperature)
+    numbers = _options.cross_entropy(label_smoothing, z_loss, softcap, temperature)
     layer, axes = _layer("linear_cross_entropy", input, linear_weight, linear_bias, target, least=2)
     classes, *more = axes
     if more and input.dim() < 2:
@@ -99,7 +97,7 @@ def linear_cross_entropy(
     else:
         guard = _checks.index_target(meta, target, axis, ignored, check)
         target = target.long()
-    options = kernels.Options(dtype, how, label_smoothing, z_loss, softcap, temperature, empty, guard)
+    options = kernels.Options(dtype, how, *numbers, empty, guard)
     rows_of = kernels.select("cross_entropy_rows", layer.features, backend)
     if more:
         loss, lse = _at_positions(rows_of, layer, shape, target, weight, options, return_lse)
@@ -141,8 +139,8 @@ def linear_binary_cross_entropy(
     weight: Float[Tensor, "..."] | None = None,
     pos_weight: Float[Tensor, "..."] | None = None,
     reduction: Reduction = "mean",
-    focal_gamma: float = 0.0,
-    label_smoothing: float = 0.0,
+    focal_gamma: Number = 0.0,
+    label_smoothing: Number = 0.0,
     backend: str = "auto",
 ) -> Float[Tensor, "..."]:
     r"""Binary cross-entropy of the logits input · linear_weightᵀ + linear_bias, in nats.
@@ -174,8 +172,7 @@ def linear_binary_cross_entropy(
     tensor(0.1269)
     """
     how = _reduction.choose(reduction, None, None)
-    _checks.at_least_zero("focal_gamma", focal_gamma)
-    _checks.fraction("label_smoothing", label_smoothing)
+    numbers = _options.binary_cross_entropy(focal_gamma, label_smoothing)
     name = "linear_binary_cross_entropy"
     layer, axes = _layer(name, input, linear_weight, linear_bias, target, least=1)
     shape = (*input.shape[:-1], *axes)
@@ -196,7 +193,7 @@ def linear_binary_cross_entropy(
         labels,
         weight,
         pos_weight,
-        kernels.BinaryOptions(dtype, how, focal_gamma, label_smoothing),
+        kernels.BinaryOptions(dtype, how, *numbers),
     )
     return loss.reshape(shape) if how == "none" else loss
 

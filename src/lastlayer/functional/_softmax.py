@@ -7,7 +7,8 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from lastlayer import kernels
-from lastlayer.functional import _checks
+from lastlayer.functional import _checks, _options
+from lastlayer.functional._options import Number
 
 
 def softmax(
@@ -15,7 +16,7 @@ def softmax(
     dim: int,
     dtype: torch.dtype | None = None,
     *,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
     backend: str = "auto",
 ) -> Float[Tensor, "*shape"]:
     r"""Probabilities that sum to 1: pⱼ = exp(zⱼ / T) / Σₖ exp(zₖ / T).
@@ -24,7 +25,8 @@ def softmax(
         input: Logits, unnormalised scores. A row that is −inf throughout has no distribution and gives NaN.
         dim: The class axis.
         dtype: Convert `input` to this dtype first.
-        temperature: T > 0; below 1 sharpens, above 1 flattens. The order of the classes never changes.
+        temperature: T > 0; below 1 sharpens, above 1 flattens. The order of the classes never changes. It may be a
+            tensor of one number, which gets its gradient.
         backend: "auto", or the name of one backend.
 
     Returns:
@@ -40,7 +42,7 @@ def softmax(
 
     Source: Bridle 1990.
     """
-    z, dim = _ready("softmax", input, dim, dtype, temperature)
+    z, dim, temperature = _ready("softmax", input, dim, dtype, temperature)
     result: Tensor = kernels.select("softmax", z, backend)(z, dim, temperature)
     return result
 
@@ -50,7 +52,7 @@ def log_softmax(
     dim: int,
     dtype: torch.dtype | None = None,
     *,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
     backend: str = "auto",
 ) -> Float[Tensor, "*shape"]:
     r"""Log-probabilities in nats: log pⱼ = zⱼ / T − log Σₖ exp(zₖ / T).
@@ -76,7 +78,7 @@ def log_softmax(
     >>> log_softmax(torch.tensor([110.0, 0.0], dtype=torch.float64), dim=0)
     tensor([-1.6889e-48, -1.1000e+02], dtype=torch.float64)
     """
-    z, dim = _ready("log_softmax", input, dim, dtype, temperature)
+    z, dim, temperature = _ready("log_softmax", input, dim, dtype, temperature)
     result: Tensor = kernels.select("log_softmax", z, backend)(z, dim, temperature)
     return result
 
@@ -86,7 +88,7 @@ def softmin(
     dim: int,
     dtype: torch.dtype | None = None,
     *,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
     backend: str = "auto",
 ) -> Float[Tensor, "*shape"]:
     r"""Softmax of −z: the smallest number gets the largest probability.
@@ -109,7 +111,7 @@ def softmin(
     >>> softmin(torch.tensor([1.0, 2.0]), dim=0)
     tensor([0.7311, 0.2689])
     """
-    z, dim = _ready("softmin", input, dim, dtype, temperature)
+    z, dim, temperature = _ready("softmin", input, dim, dtype, temperature)
     result: Tensor = kernels.select("softmax", z, backend)(-z, dim, temperature)
     return result
 
@@ -119,7 +121,7 @@ def logsumexp(
     dim: int | Sequence[int],
     keepdim: bool = False,
     *,
-    temperature: float = 1.0,
+    temperature: Number = 1.0,
     backend: str = "auto",
 ) -> Float[Tensor, "..."]:
     r"""The soft maximum, and the normaliser of softmax: log Σⱼ exp(zⱼ / T), in nats.
@@ -144,18 +146,19 @@ def logsumexp(
     """
     _checks.is_tensor("logsumexp", input=input)
     _checks.not_complex("logsumexp", input)
-    _checks.positive("temperature", temperature)
+    temperature = _options.positive("temperature", temperature)
     z = input if input.is_floating_point() else input.to(torch.get_default_dtype())
     dims = tuple(_checks.dimension(z, axis) for axis in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     result: Tensor = kernels.select("logsumexp", z, backend)(z, dims, keepdim, temperature)
     return result
 
 
-def _ready(function: str, input: Tensor, dim: int, dtype: torch.dtype | None, temperature: float) -> tuple[Tensor, int]:
+def _ready(
+    function: str, input: Tensor, dim: int, dtype: torch.dtype | None, temperature: Number
+) -> tuple[Tensor, int, Number]:
     z = input
     if dtype is not None or not _checks.is_floating_tensor(input):
         _checks.is_tensor(function, input=input)
         z = input if dtype is None else input.to(dtype)
         _checks.is_floating(function, input=z)
-    _checks.positive("temperature", temperature)
-    return z, _checks.dimension(z, dim)
+    return z, _checks.dimension(z, dim), _options.positive("temperature", temperature)

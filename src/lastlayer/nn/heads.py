@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lastlayer import functional
 from lastlayer.errors import OptionError
-from lastlayer.functional import Reduction
+from lastlayer.functional import Number, Reduction
 
 
 class _Head(nn.Module):
@@ -94,7 +94,7 @@ class BinaryHead(_Head):
             label_smoothing=self.label_smoothing,
         )
 
-    def probabilities(self, logits: Float[Tensor, "*rows"], temperature: float = 1.0) -> Float[Tensor, "*rows"]:
+    def probabilities(self, logits: Float[Tensor, "*rows"], temperature: Number = 1.0) -> Float[Tensor, "*rows"]:
         """Probability of "yes" of each logit, divided by `temperature` first."""
         return functional.sigmoid(logits / temperature)
 
@@ -168,7 +168,7 @@ class MultiClassHead(_Head):
         )
 
     def probabilities(
-        self, logits: Float[Tensor, "*rows classes"], temperature: float = 1.0
+        self, logits: Float[Tensor, "*rows classes"], temperature: Number = 1.0
     ) -> Float[Tensor, "*rows classes"]:
         """Probabilities that sum to 1 in each row, of the logits divided by `temperature`."""
         return functional.softmax(logits, -1, temperature=temperature)
@@ -240,7 +240,7 @@ class MultiLabelHead(_Head):
         )
 
     def probabilities(
-        self, logits: Float[Tensor, "*rows classes"], temperature: float = 1.0
+        self, logits: Float[Tensor, "*rows classes"], temperature: Number = 1.0
     ) -> Float[Tensor, "*rows classes"]:
         """Probability of "yes" of each logit, divided by `temperature` first; a row need not sum to 1."""
         return functional.sigmoid(logits / temperature)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lastlayer import functional
 from lastlayer.errors import OptionError, ShapeError
-from lastlayer.functional import Empty, Loss, Reduction
+from lastlayer.functional import Empty, Loss, Number, Reduction
 
 
 class CrossEntropyLoss(nn.CrossEntropyLoss):
@@ -38,15 +38,16 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         ignore_index: int = -100,
         reduce: bool | None = None,
         reduction: Reduction = "mean",
-        label_smoothing: float = 0.0,
+        label_smoothing: Number = 0.0,
         *,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
-        temperature: float = 1.0,
+        z_loss: Number = 0.0,
+        softcap: Number | None = None,
+        temperature: Number = 1.0,
         empty: Empty = "nan",
         backend: str = "auto",
     ) -> None:
-        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
+        self.label_smoothing = label_smoothing  # type: ignore[assignment]  # PyTorch takes no tensor
         self.z_loss = z_loss
         self.softcap = softcap
         self.temperature = temperature
@@ -149,8 +150,8 @@ class BCELoss(nn.BCELoss):
         reduce: bool | None = None,
         reduction: Reduction = "mean",
         *,
-        focal_gamma: float = 0.0,
-        label_smoothing: float = 0.0,
+        focal_gamma: Number = 0.0,
+        label_smoothing: Number = 0.0,
         backend: str = "auto",
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
@@ -200,8 +201,8 @@ class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
         reduction: Reduction = "mean",
         pos_weight: Float[Tensor, "..."] | None = None,
         *,
-        focal_gamma: float = 0.0,
-        label_smoothing: float = 0.0,
+        focal_gamma: Number = 0.0,
+        label_smoothing: Number = 0.0,
         backend: str = "auto",
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction, pos_weight)
@@ -309,10 +310,10 @@ class LinearCrossEntropyLoss(nn.Module):
         reduction: Reduction = "mean",
         weight: Float[Tensor, " classes"] | None = None,
         ignore_index: int | None = None,
-        label_smoothing: float = 0.0,
-        z_loss: float = 0.0,
-        softcap: float | None = None,
-        temperature: float = 1.0,
+        label_smoothing: Number = 0.0,
+        z_loss: Number = 0.0,
+        softcap: Number | None = None,
+        temperature: Number = 1.0,
         empty: Empty = "nan",
         backend: str = "auto",
     ) -> None:
