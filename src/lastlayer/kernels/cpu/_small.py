@@ -3,6 +3,8 @@
 A small call costs what its Python costs. So the words of a kernel, its sums and what it saves of each row live in a
 workspace that later calls of the same shape and options take again, and only the addresses are written anew. Two
 callers never share one: a workspace is taken out of the list before it is used.
+
+Each function looks for its plan itself (`_early`): what they would share is a call in Python, as dear as the lookup.
 """
 
 import ctypes
