@@ -117,6 +117,18 @@ def test_an_option_of_one_axis_is_a_number(function, option, value, backend):
     torch.testing.assert_close(*(torch.autograd.grad(f.sum(), z)[0] for f in (found, expected)), rtol=1e-12, atol=0)
 
 
+@pytest.mark.unchecked  # as above
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("option", ["temperature", "softcap", "label_smoothing", "z_loss"])
+def test_an_option_of_one_axis_adds_none_to_the_loss(option, reduction, backend):
+    number = torch.full((1,), 0.5, dtype=torch.float64, requires_grad=True)
+    loss = ours.cross_entropy(logits()[0], INDEX[0], reduction=reduction, backend=backend, **{option: number})
+    loss.backward()
+    assert loss.shape == ()
+    assert number.grad.shape == (1,)
+
+
 def test_a_batch_of_temperatures():
     z, temperatures = logits(), torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     found = torch.vmap(lambda t: ours.cross_entropy(z, INDEX, temperature=t))(temperatures)

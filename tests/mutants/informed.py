@@ -304,7 +304,7 @@ MUTANTS = (
         "return value.reshape(()) if isinstance(value, Tensor) else value",
         "return value",
         "a parameter of shape (1,) is what many learn a temperature with, and gives the loss an axis",
-        "tests/functional/test_followers.py::test_an_option_of_one_axis_is_a_number",
+        "tests/functional/test_followers.py::test_an_option_of_one_axis_adds_none_to_the_loss",
     ),
     Mutant(
         "learnt_numbers_taken_as_plain",

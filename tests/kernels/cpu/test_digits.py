@@ -124,13 +124,17 @@ def test_the_gradient_of_label_smoothing(row):
         assert reference.ulps(z.grad[0, j].item(), exact, torch.float32) <= 4
 
 
-def test_bfloat16_rounds_a_tie_to_even():
-    """½·weight lies in the middle between two numbers of 8 bits; the lower is even first, the upper then."""
-    weight = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20])
-    x = torch.zeros(3, dtype=torch.bfloat16, requires_grad=True)
-    target = torch.zeros(3, dtype=torch.bfloat16)
+@pytest.mark.parametrize("beside", [1.0, 2**-127])
+def test_bfloat16_rounds_a_tie_to_even(beside):
+    """½·weight lies in the middle between two numbers of 8 bits; the lower is even first, the upper then.
+
+    Beside a subnormal number no instruction rounds, as on a processor that has none.
+    """
+    weight = torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, beside])
+    x = torch.zeros(4, dtype=torch.bfloat16, requires_grad=True)
+    target = torch.zeros(4, dtype=torch.bfloat16)
     functional.binary_cross_entropy_with_logits(x, target, weight, reduction="sum", backend="cpu").backward()
-    assert x.grad.tolist() == [0.5, 0.5 + 2**-7, 0.5 + 2**-8]
+    assert x.grad.tolist() == [0.5, 0.5 + 2**-7, 0.5 + 2**-8, beside / 2]
 
 
 @pytest.mark.parametrize("function", ["sigmoid", "logit", "softmax"])
