@@ -1,6 +1,7 @@
 """The benchmark measures what it says: who is wrong gets no time, what does not fit is refused, JSON keeps it all."""
 
 import dataclasses
+import functools
 import json
 import re
 import subprocess
@@ -213,6 +214,23 @@ def test_pytorchs_chunked_loss_takes_part():
 def test_the_compiler_takes_part():
     found = runner.measure(TINY[0], dataclasses.replace(FAST, compiled=True))
     assert found.entry("torch.compile").status == "measured", found.entry("torch.compile").why
+
+
+def test_every_case_is_compiled(monkeypatch):
+    """PyTorch compiles so many programs of one function and then, saying nothing to us, runs it as it is."""
+    programs = []
+
+    def backend(program, inputs):
+        programs.append(program)
+        return program.forward
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    many = torch._dynamo.config.recompile_limit + 2
+    for rows in range(1, many + 1):
+        case = Case("softmax", rows, 3)
+        (compiled,) = (c for c in contenders.contenders(case, backends=False) if c.compiles)
+        compiled.build(case, "cpu")(make(case, "cpu"))
+    assert len(programs) == many
 
 
 def test_what_does_not_fit_is_refused(monkeypatch):
