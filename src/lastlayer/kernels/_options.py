@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Options(NamedTuple):
-    """Everything about the loss that is not a tensor."""
+    """Everything about the loss but its tensors. A number may be a tensor of one; a kernel is only told plain ones."""
 
     dtype: torch.dtype  # of the loss
     reduction: str = "mean"
@@ -27,7 +27,7 @@ class Options(NamedTuple):
 
 
 class BinaryOptions(NamedTuple):
-    """Everything about a binary loss that is not a tensor."""
+    """Everything about a binary loss but its tensors; of its numbers the same is true."""
 
     dtype: torch.dtype  # of the loss
     reduction: str = "mean"

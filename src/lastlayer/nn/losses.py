@@ -46,8 +46,8 @@ class CrossEntropyLoss(nn.CrossEntropyLoss):
         empty: Empty = "nan",
         backend: str = "auto",
     ) -> None:
-        super().__init__(weight, size_average, ignore_index, reduce, reduction)
-        self.label_smoothing = label_smoothing  # type: ignore[assignment]  # PyTorch takes no tensor
+        # PyTorch only keeps the smoothing, of which it says that it is no tensor
+        super().__init__(weight, size_average, ignore_index, reduce, reduction, label_smoothing)  # type: ignore[arg-type]
         self.z_loss = z_loss
         self.softcap = softcap
         self.temperature = temperature
